@@ -1,0 +1,10 @@
+"""The one error that the person at the keyboard can mend."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A rule that the user's input broke, said in one line: the rule, the value, the mend.
+
+    The entry points print it as `error: ...` to stderr and leave with exit code 2.
+    """

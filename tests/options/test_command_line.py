@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from options.command_line import parse_test, parse_train
+from options.errors import UserError
+from options.run import RUN_FIELDS, RunOptions, TestOptions, option_fields
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = "phase last_epoch batch_size subset learning_rate\nI 3 1 total 2e-4\n"
+
+
+def schedule_file(folder: Path, flags: str) -> str:
+    path = folder / "mine.txt"
+    path.write_text(f"# mine\n{flags}\n{ROW}", encoding="utf-8")
+    return str(path)
+
+
+def refused(argv: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_train(argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("schedule", ["quick", "main", "aux"])
+@pytest.mark.parametrize("generator", ["tsit", "spade"])
+def test_every_schedule_runs_with_every_generator(schedule: str, generator: str) -> None:
+    options = parse_train(["--schedule", schedule, "--generator", generator])
+    assert options.generator.generator == generator
+    assert options.training.name == f"demo-{schedule}-{generator}"
+    assert RunOptions.from_json(options.to_json()) == options
+
+
+def test_main_and_aux_and_quick() -> None:
+    options = parse_train(["--schedule", "main"])
+    assert options.generator.generator == "tsit" and options.generator.halvings == 7
+    assert (options.data.height, options.data.width) == (384, 512)
+    assert (options.loss.lambda_vgg, options.loss.lambda_feature) == (20, 10)
+    assert options.loss.gan_loss == "hinge" and options.loss.vgg_required
+    aux = parse_train(["--schedule", "aux"])
+    assert aux.generator.generator == "spade" and aux.generator.halvings == 6
+    quick = parse_train([])
+    assert quick.training.schedule == "quick" and not quick.loss.vgg_required
+
+
+def test_the_reports_reading_of_the_main_run() -> None:
+    options = parse_train(["--schedule", "main", "--vgg-distance", "cosine", "--no-style-stream"])
+    assert options.loss.vgg_distance == "cosine" and not options.generator.style_stream
+
+
+def test_flag_over_schedule_over_default(tmp_path: Path) -> None:
+    path = schedule_file(tmp_path, "--size 256 256\n--lambda-vgg 5 --no-flip\n--seed=7")
+    options = parse_train(["--schedule", path, "--lambda-vgg", "3", "--height", "128"])
+    assert (options.data.height, options.data.width) == (128, 256)
+    assert options.loss.lambda_vgg == 3.0
+    assert options.data.flip is False and options.training.seed == 7
+    assert options.loss.lambda_feature == RUN_FIELDS["lambda_feature"].default
+    assert options.training.name == "demo-mine-tsit"
+    assert parse_train(["--schedule", path, "--flip"]).data.flip is True
+
+
+def test_a_schedule_can_be_overruled_with_none(tmp_path: Path) -> None:
+    path = schedule_file(tmp_path, "--unknown-label 255")
+    assert parse_train(["--schedule", path]).data.unknown_label == 255
+    assert parse_train(["--schedule", path, "--unknown-label", "none"]).data.unknown_label is None
+
+
+@pytest.mark.parametrize("option", RUN_FIELDS.values(), ids=lambda option: option.name)
+def test_every_flag_in_both_spellings(option, tmp_path: Path) -> None:
+    # Every needs-rule holds here: SPADE with its encoder, or TSIT with its style stream.
+    encoder = option.name in ("vae", "latent_size", "lambda_kl")
+    base = ["--generator", "spade", "--halvings", "5", "--vae"] if encoder else []
+    if option.kind is bool:
+        argv, value = [], not option.default
+    elif option.choices:
+        value = option.choices[0]
+        argv = [value]
+    elif option.name == "schedule":
+        value = schedule_file(tmp_path, "")
+        argv = [value]
+    else:
+        value = {"phase": "I", "height": 160, "width": 160, "halvings": 5}.get(option.name)
+        if value is None and option.kind is str:
+            value = "some-text"
+        elif value is None:
+            value = 0.5 if option.maximum == 1 or option.below == 1 else 3
+            value = max(value, option.minimum or 0)
+        argv = [str(value)]
+    for name in (option.name, option.name.replace("_", "-"), *(a[2:] for a in option.aliases)):
+        switch = name if option.kind is not bool or value else f"no-{name}"
+        given = parse_train([*base, f"--{switch}", *argv])
+        assert given.get(option.name) == value
+        if argv:
+            assert parse_train([*base, f"--{switch}={argv[0]}"]).get(option.name) == value
+
+
+def test_underscores_stay_in_values() -> None:
+    options = parse_train(["--input_path=a_b/c-d", "--gan_loss", "least_squares"])
+    assert options.data.input_path == "a_b/c-d" and options.loss.gan_loss == "least_squares"
+
+
+def test_size_sets_both_sides() -> None:
+    options = parse_train(["--size", "192", "256"])
+    assert (options.data.height, options.data.width) == (192, 256)
+    assert "--height 64 stands beside it" in refused(["--size", "96", "128", "--height", "64"])
+
+
+@pytest.mark.parametrize(("word", "halvings"), [("normal", 5), ("more", 6), ("most", 7)])
+def test_depth_words_of_spade(word: str, halvings: int) -> None:
+    argv = ["--generator", "spade", "--size", "384", "512", "--halvings", word]
+    assert parse_train(argv).generator.halvings == halvings
+    line = refused(["--generator", "tsit", "--size", "384", "512", "--halvings", word])
+    assert line.endswith(f"write --halvings {halvings}")
+
+
+def test_a_schedules_depth_word_serves_the_other_generator() -> None:
+    options = parse_train(["--schedule", "aux", "--generator", "tsit"])
+    assert options.generator.halvings == 6
+
+
+@pytest.mark.parametrize(
+    ("argv", "need"),
+    [
+        (["--generator", "spade", "--fadain-alpha", "0.5"], "--generator tsit"),
+        (["--generator", "spade", "--fadain-alpha", "1"], "--generator tsit"),
+        (["--generator", "spade", "--start", "noise"], "--generator tsit"),
+        (["--generator", "spade", "--start", "layout"], "--generator tsit"),
+        (["--generator", "spade", "--style-stream"], "--generator tsit"),
+        (["--generator", "spade", "--latent-size", "256"], "--vae"),
+        (["--vae", "--start", "noise"], "without --vae"),
+        (["--no-style-stream", "--fadain-alpha", "0.5"], "--style-stream"),
+        (["--lambda-vgg", "0", "--vgg-weights", "x.pth"], "--lambda-vgg above 0"),
+    ],
+)
+def test_flag_without_effect_is_refused_even_at_its_default(argv: list[str], need: str) -> None:
+    line = refused(argv)
+    assert need in line and "would change nothing; leave it out" in line
+
+
+def test_what_a_schedule_says_of_another_generator_is_dropped(tmp_path: Path) -> None:
+    path = schedule_file(tmp_path, "--fadain-alpha 0.5\n--lambda-vgg 7")
+    assert parse_train(["--schedule", path]).generator.fadain_alpha == 0.5
+    options = parse_train(["--schedule", path, "--generator", "spade"])
+    assert options.generator.fadain_alpha == 1.0 and options.loss.lambda_vgg == 7
+    path = schedule_file(tmp_path, "--generator spade --vae\n--latent-size 64")
+    options = parse_train(["--schedule", path, "--no-vae"])
+    assert not options.generator.vae and options.generator.latent_size == 256
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        ("--hieght 3", "no flag is called --hieght; did you mean --height?"),
+        ("--seed x", "--seed takes a whole number"),
+        ("--seed", "--seed takes a value"),
+        ("--size 3", "--size takes two values"),
+        ("--flip yes", "--flip takes no value"),
+        ("--flip yes no", "follows none"),
+        ("--name x", "--name belongs to one run"),
+        ("--schedule main", "--schedule belongs to one run"),
+        ("--data x", "--data belongs to one run"),
+        ("--help", "--help is for the command line"),
+        ("--generator spade --start noise", "--start needs --generator tsit"),
+        ("--generator tsit --halvings more", "for spade alone"),
+        ("--size 96 128 --height 96", "a flag stands once"),
+    ],
+)
+def test_wrong_flag_in_a_schedule_names_file_and_line(
+    tmp_path: Path, flags: str, rule: str
+) -> None:
+    path = schedule_file(tmp_path, flags)
+    line = refused(["--schedule", path])
+    assert line.startswith(f"{path}, line 2: ") and rule in line
+
+
+def test_a_schedules_flag_may_have_a_value_with_spaces(tmp_path: Path) -> None:
+    path = schedule_file(tmp_path, "--vgg-weights '/a b/vgg.pth'")
+    assert parse_train(["--schedule", path]).loss.vgg_weights == "/a b/vgg.pth"
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--hieght", "384"], "no flag is called --hieght; did you mean --height?"),
+        (["--lamda_vgg=3"], "no flag is called --lamda-vgg; did you mean --lambda-vgg?"),
+        (["-name", "x"], "no flag is called -name; did you mean --name?"),
+        (["--sched", "main"], "no flag is called --sched; did you mean --schedule?"),
+        (["--zzzz"], "no flag is called --zzzz; see --help for the flags"),
+    ],
+)
+def test_misspelt_flag_is_told_the_nearest(argv: list[str], line: str) -> None:
+    assert refused(argv) == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "rule"),
+    [
+        (["main"], "'main' follows none"),
+        (["--name"], "--name takes a value"),
+        (["--name", "--flip"], "--name takes a value"),
+        (["--size", "384"], "--size takes two values"),
+        (["--no-flip=1"], "write --flip or its opposite --no-flip"),
+        (["--generator", "spad"], "write for example --generator spade"),
+        (["--seed", "-1"], "-1 is not; write for example --seed 0"),
+        (["--seed", "1.5"], "'1.5' is not"),
+        (["--beta1", "one"], "'one' is not"),
+        (["--data", ""], "--input-path takes a text that is not empty"),
+        (["--phase", "V"], "write one of I, II"),
+        (["--name", "a/b"], "plain file name"),
+        (["--schedule", "main", "--size", "380", "500"], "256 x 384 and 384 x 512"),
+    ],
+)
+def test_wrong_values_are_one_clear_line(argv: list[str], rule: str) -> None:
+    assert rule in refused(argv)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("../shared/camvid", "camvid"),
+        ("camvid/", "camvid"),
+        ("/data/my photos (2)", "my-photos-2"),
+        ("/data/风景", "风景"),
+        ("/", "data"),
+        ("...", "data"),
+    ],
+)
+def test_derived_name(path: str, name: str) -> None:
+    assert parse_train(["--data", path]).training.name == f"{name}-quick-tsit"
+
+
+def test_derived_name_of_the_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lakes" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "lakes" / "x")
+    assert parse_train(["--data", "."]).training.name == "x-quick-tsit"
+    assert parse_train(["--data", ".."]).training.name == "lakes-quick-tsit"
+
+
+def test_given_name_stays() -> None:
+    assert parse_train(["--name", "night"]).training.name == "night"
+
+
+def test_submission_with_the_contests_flags() -> None:
+    argv = ["--input_path", "labels", "--img_path", "styles", "--output_path", "./results"]
+    options = parse_test(argv)
+    assert options == TestOptions(input_path="labels", img_path="styles", output_path="./results")
+    assert (options.height, options.width) == (384, 512)
+    options = parse_test(
+        ["--name=x", "--style", "noise", "--seed=3", "--weights", "raw", "--size", "96", "128"]
+    )
+    assert (options.style, options.seed, options.weights) == ("noise", 3, "raw")
+    assert (options.height, options.width) == (96, 128)
+
+
+@pytest.mark.parametrize(
+    ("argv", "rule"),
+    [
+        (["--batchsize", "3"], "did you mean --batch-size?"),
+        (["--batch_size", "0"], "--batch-size takes a whole number of 1 or more"),
+        (["--weights", "best"], "one of ema, raw"),
+        (["--classes", "3"], "no flag is called --classes"),
+        (["--name", "../x"], "plain file name"),
+    ],
+)
+def test_submission_with_wrong_flags(argv: list[str], rule: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_test(argv)
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize("parse", [parse_train, parse_test])
+def test_help_opens_with_commands_and_names_every_flag(
+    parse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    script = "train.sh" if parse is parse_train else "test.sh"
+    assert f"bash {script}" in text.splitlines()[0]
+    fields = RUN_FIELDS.values() if parse is parse_train else option_fields(TestOptions)
+    for option in fields:
+        assert f"  {option.flag}" in text
+    assert "--size H W" in text and "SUPPRESS" not in text
+    if parse is parse_train:
+        assert "(default: 384)" in text and "--flip, --no-flip" in text
+        assert text.index("--schedule") < text.index("--beta1")
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from options.command_line import parse_train\n"
+        "try: parse_train(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'jittor', 'PIL', 'cv2', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    # Ten times what it takes, for a machine that is busy.
+    assert seconds < 2, f"--help took {seconds:.2f} s"
+
+
+def test_a_wrong_flag_does_not_change_argv() -> None:
+    argv = ["--lambda_vgg", "3"]
+    parse_train(argv)
+    assert argv == ["--lambda_vgg", "3"]
