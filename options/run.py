@@ -66,7 +66,14 @@ class DataOptions:
         maximum=4.0,
         metavar="FACTOR",
     )
-    workers: int = _option(2, "threads that read and check files", minimum=1, maximum=256)
+    epoch_images: int | None = _option(
+        None,
+        "pictures that an epoch shows: a larger dataset is sampled anew each epoch, a smaller one "
+        "repeated; without it every pair once",
+        minimum=1,
+        metavar="N",
+    )
+    workers: int = _option(2, "processes that read and check files", minimum=1, maximum=256)
 
 
 @dataclass(frozen=True)

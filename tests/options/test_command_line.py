@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from options.command_line import parse_test, parse_train
 from options.errors import UserError
-from options.run import RUN_FIELDS, RunOptions, TestOptions, option_fields
+from options.run import RUN_FIELDS, Option, RunOptions, TestOptions, option_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = "phase last_epoch batch_size subset learning_rate\nI 3 1 total 2e-4\n"
@@ -72,12 +74,14 @@ def test_a_schedule_can_be_overruled_with_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", RUN_FIELDS.values(), ids=lambda option: option.name)
-def test_every_flag_in_both_spellings(option, tmp_path: Path) -> None:
+def test_every_flag_in_both_spellings(option: Option, tmp_path: Path) -> None:
     # Every needs-rule holds here: SPADE with its encoder, or TSIT with its style stream.
     encoder = option.name in ("vae", "latent_size", "lambda_kl")
     base = ["--generator", "spade", "--halvings", "5", "--vae"] if encoder else []
+    argv: list[str] = []
+    value: Any
     if option.kind is bool:
-        argv, value = [], not option.default
+        value = not option.default
     elif option.choices:
         value = option.choices[0]
         argv = [value]
@@ -276,7 +280,7 @@ def test_submission_with_wrong_flags(argv: list[str], rule: str) -> None:
 
 @pytest.mark.parametrize("parse", [parse_train, parse_test])
 def test_help_opens_with_commands_and_names_every_flag(
-    parse, capsys: pytest.CaptureFixture[str]
+    parse: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(["--help"])

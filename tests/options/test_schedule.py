@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from options.errors import UserError
-from options.schedule import Phase, built_in_schedules, load_schedule, parse_schedule
+from options.schedule import Phase, Schedule, built_in_schedules, load_schedule, parse_schedule
 
 TABLE = "phase last_epoch batch_size subset learning_rate\n"
 
 
-def parse(text: str):
+def parse(text: str) -> Schedule:
     return parse_schedule(text, name="mine", source="mine.txt")
 
 

@@ -1,0 +1,1 @@
+"""Files to batches: find, check, read and resize the pairs. NumPy and Pillow; no Jittor."""

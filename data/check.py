@@ -1,0 +1,380 @@
+"""The check before training: every pair read whole, each fault named with its mend.
+
+report = check_pairs(find_pairs("DIR"), classes=29)
+report.save(run_folder / "check.txt")
+report.require(0.05)
+train_on(report.good)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.folders import Pair, PairFolder, stem_of
+from data.images import PictureError, inspect_image
+from data.labels import read_instances, read_label
+from data.workers import Progress, run_all
+from options.errors import UserError
+
+_ASPECT_TOLERANCE = 0.01
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one file: the rule, the value that breaks it, the mend."""
+
+    stem: str
+    path: Path
+    rule: str
+    value: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.rule}: {self.value}; {self.mend}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found; `checked` counts stems, paired or not."""
+
+    good: list[Pair]
+    faults: list[Fault]
+    notes: list[str]
+    checked: int
+    source: str = ""
+
+    @property
+    def bad_share(self) -> float:
+        """Share of the stems that have a fault, 0 to 1."""
+        return len({fault.stem for fault in self.faults}) / max(1, self.checked)
+
+    def text(self) -> str:
+        """Return the whole report, a line for each fault and each note."""
+        bad = len({fault.stem for fault in self.faults})
+        lines = [
+            f"Checked {_count(self.checked, 'pair')}" + f" in {self.source}" * bool(self.source)
+        ]
+        lines.append(f"{len(self.good)} good, {bad} bad ({100 * self.bad_share:.2f}%)")
+        if self.faults:
+            lines += ["", "Left out:", *(f"  {fault}" for fault in self.faults)]
+        if self.notes:
+            lines += [
+                "",
+                "Notes (sizes are height x width):",
+                *(f"  {note}" for note in self.notes),
+            ]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: Path | str) -> None:
+        """Write the report as UTF-8 text, whole or not at all."""
+        # File names that are no valid Unicode are written with escapes.
+        _write(Path(path), self.text().encode("utf-8", errors="backslashreplace"))
+
+    def require(self, bad_pair_limit: float, saved_at: Path | str | None = None) -> None:
+        """Raise UserError where no pair is good or a greater share than the limit is bad."""
+        where = f"; the whole report is {saved_at}" if saved_at is not None else ""
+        first = f"; the first: {self.faults[0]}" if self.faults else ""
+        bad = len({fault.stem for fault in self.faults})
+        if not self.good:
+            raise UserError(
+                f"at least one pair must be good: {bad} of {self.checked} are bad{first}{where}"
+            )
+        if self.bad_share > bad_pair_limit:
+            raise UserError(
+                f"at most {100 * bad_pair_limit:g}% of the pairs may be bad: {bad} of "
+                f"{self.checked} are{first}; mend them or raise --bad_pair_limit{where}"
+            )
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the files of one pair hold, whatever is asked of them. Sizes are (height, width)."""
+
+    image_size: tuple[int, int] | None = None
+    image_mode: str = ""
+    image_turned: bool = False
+    label_size: tuple[int, int] | None = None
+    ids: tuple[int, ...] = ()
+    instance_size: tuple[int, int] | None = None
+    broken: tuple[tuple[str, str, str, str], ...] = field(default=())
+
+
+def check_pairs(
+    pairs: PairFolder | Sequence[Pair],
+    classes: int,
+    unknown_label: int | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+    *,
+    instances: bool = False,
+    size: tuple[int, int] | None = None,
+    cache_path: Path | str | None = None,
+) -> Report:
+    """Read every pair whole and report which can be trained on.
+
+    A pair is good where both files decode to the end, ids are 0..classes-1 or `unknown_label`, and
+    both have one size, or one aspect ratio within 1%. Of a PairFolder, files without a partner and
+    stems that several files share are faults too. With `instances` each pair needs an instance map
+    of its label's size. `size` (height, width) is what training resizes to; other sizes are noted.
+    `progress(done, total)` is called as pairs are read. With `cache_path`, pairs that were read
+    well and whose files did not change since are not read again. Raises UserError where `instances`
+    is asked for and no pair has one.
+    """
+    folder: PairFolder | None = None
+    if isinstance(pairs, PairFolder):
+        folder, pairs = pairs, pairs.pairs
+    listed = list(pairs)
+    if instances and listed and all(pair.instance_path is None for pair in listed):
+        raise UserError(
+            f"instances need a folder of instance maps: {listed[0].label_path.parent.parent} has "
+            "none (COCO-Stuff's is train_inst); leave --instances out"
+        )
+    cache = _Cache(cache_path, classes, instances)
+    known = [cache.get(pair) for pair in listed]
+    unread = [pair for pair, facts in zip(listed, known, strict=True) if facts is None]
+    read = iter(
+        run_all(_Inspector, (classes, instances), unread, workers=workers, progress=progress)
+    )
+    facts_of = [facts if facts is not None else next(read) for facts in known]
+    cache.save(listed, facts_of)
+
+    good: list[Pair] = []
+    good_facts: list[_Facts] = []
+    faults = _unpaired(folder) if folder is not None else []
+    for pair, facts in zip(listed, facts_of, strict=True):
+        found = _judge(pair, facts, classes, unknown_label, instances)
+        faults += found
+        if not found:
+            good.append(pair)
+            good_facts.append(facts)
+    stems = {pair.stem for pair in listed} | {fault.stem for fault in faults}
+    return Report(
+        good=good,
+        faults=sorted(faults, key=lambda fault: (fault.stem, str(fault.path))),
+        notes=_notes(good_facts, classes, unknown_label, size),
+        checked=len(stems),
+        source=f"{folder.root}, {folder.form}" if folder is not None else "",
+    )
+
+
+class _Inspector:
+    """Reads the files of a pair, in whatever process."""
+
+    def __init__(self, classes: int, instances: bool) -> None:
+        self.classes = classes
+        self.instances = instances
+
+    def __call__(self, pair: Pair) -> _Facts:
+        found: dict[str, Any] = {}
+        broken: list[tuple[str, str, str, str]] = []
+        try:
+            image = inspect_image(pair.image_path)
+            found["image_size"] = (image.height, image.width)
+            found["image_mode"] = image.mode
+            found["image_turned"] = image.turned
+        except PictureError as error:
+            broken.append((str(error.path), error.rule, error.value, error.mend))
+        try:
+            label = read_label(pair.label_path, self.classes)
+            found["label_size"] = label.shape
+            found["ids"] = tuple(np.flatnonzero(np.bincount(label.ravel())).tolist())
+        except PictureError as error:
+            broken.append((str(error.path), error.rule, error.value, error.mend))
+        if self.instances and pair.instance_path is not None:
+            try:
+                found["instance_size"] = read_instances(pair.instance_path).shape
+            except PictureError as error:
+                broken.append((str(error.path), error.rule, error.value, error.mend))
+        return _Facts(**found, broken=tuple(broken))
+
+
+def _judge(
+    pair: Pair, facts: _Facts, classes: int, unknown_label: int | None, instances: bool
+) -> list[Fault]:
+    faults = [Fault(pair.stem, Path(path), *rest) for path, *rest in facts.broken]
+    wrong = [one for one in facts.ids if one >= classes and one != unknown_label]
+    if wrong:
+        mend = f"mend the label, or give --classes {max(wrong) + 1}"
+        if unknown_label is None:
+            mend += f", or --unknown_label {wrong[-1]} if that marks unknown"
+        allowed = f"0..{classes - 1}" + (
+            f" or {unknown_label}" if unknown_label is not None else ""
+        )
+        ids = ", ".join(map(str, wrong[:5])) + ", ..." * (len(wrong) > 5)
+        faults.append(
+            Fault(pair.stem, pair.label_path, f"ids must be {allowed}", f"id {ids}", mend)
+        )
+    if facts.image_size and facts.label_size and not _alike(facts.image_size, facts.label_size):
+        mend = "give the pair one size"
+        if facts.image_turned:
+            mend += "; the photograph is turned by its EXIF orientation, which may be wrong"
+        faults.append(
+            Fault(
+                pair.stem,
+                pair.label_path,
+                "a label must have its photograph's size (height x width) or aspect ratio",
+                f"label {_size(facts.label_size)}, photograph {_size(facts.image_size)}",
+                mend,
+            )
+        )
+    if instances:
+        rule = "an instance map must have its label's size"
+        if pair.instance_path is None:
+            mend = "add the map, or leave --instances out"
+            faults.append(Fault(pair.stem, pair.label_path, rule, "there is no map", mend))
+        elif facts.instance_size and facts.label_size and facts.instance_size != facts.label_size:
+            value = f"map {_size(facts.instance_size)}, label {_size(facts.label_size)}"
+            faults.append(Fault(pair.stem, pair.instance_path, rule, value, "make the map anew"))
+    return faults
+
+
+def _unpaired(folder: PairFolder) -> list[Fault]:
+    faults = []
+    for paths, partner in (
+        (folder.images_without_label, "label"),
+        (folder.labels_without_image, "photograph"),
+    ):
+        for path in paths:
+            rule = f"a file must have a partner: a {partner} of the same stem"
+            mend = f"add the {partner} or remove this file"
+            faults.append(Fault(stem_of(path), path, rule, "there is none", mend))
+    for stem, paths in folder.duplicates.items():
+        names = ", ".join(path.name for path in paths)
+        mend = "keep one and rename or remove the others"
+        faults.append(Fault(stem, paths[0], "a stem must belong to one file", names, mend))
+    return faults
+
+
+def _notes(
+    facts: Iterable[_Facts], classes: int, unknown_label: int | None, size: tuple[int, int] | None
+) -> list[str]:
+    sizes: Counter[tuple[int, int]] = Counter()
+    unequal: Counter[tuple[tuple[int, int], tuple[int, int]]] = Counter()
+    modes: Counter[str] = Counter()
+    turned = 0
+    ids: set[int] = set()
+    for one in facts:
+        assert one.image_size is not None and one.label_size is not None
+        sizes[one.image_size] += 1
+        if one.image_size != one.label_size:
+            unequal[one.image_size, one.label_size] += 1
+        if one.image_mode != "RGB":
+            modes[one.image_mode] += 1
+        turned += one.image_turned
+        ids.update(one.ids)
+    notes = []
+    if size is not None:
+        others = [(old, n) for old, n in sizes.most_common() if old != size]
+        for old, number in others[:8]:
+            stretch = max(_ratio(old, size), 1 / _ratio(old, size)) - 1
+            note = f"{_count(number, 'photograph')} of {_size(old)} resized to {_size(size)}"
+            if stretch > _ASPECT_TOLERANCE:
+                note += f", stretched by {100 * stretch:.0f}%"
+            notes.append(note)
+        if others[8:]:
+            rest = sum(number for _, number in others[8:])
+            notes.append(
+                f"{_count(rest, 'photograph')} of {len(others) - 8} other sizes resized too"
+            )
+    for (image, label), number in unequal.most_common(8):
+        notes.append(
+            f"{_count(number, 'label')} of {_size(label)} beside a photograph of {_size(image)}"
+        )
+    for mode, number in modes.most_common():
+        notes.append(f"{_count(number, 'photograph')} of mode {mode} read as RGB")
+    if turned:
+        notes.append(f"{_count(turned, 'photograph')} turned as the EXIF orientation says")
+    seen = {one for one in ids if one < classes and one != unknown_label}
+    if ids:
+        note = f"{len(seen)} of {_count(classes, 'class', 'classes')} occur"
+        if unknown_label is not None:
+            note += f"; unknown ({unknown_label}) does" + " not" * (unknown_label not in ids)
+        notes.append(note)
+    return notes
+
+
+class _Cache:
+    """Facts of whole pairs by their files' paths, sizes and times, in one JSON file."""
+
+    def __init__(self, path: Path | str | None, classes: int, instances: bool) -> None:
+        self._path = Path(path) if path is not None else None
+        self._form = [_CACHE_VERSION, classes, instances]
+        self._entries: dict[str, Any] = {}
+        self._keys: dict[str, Any] = {}
+        # A cache that is missing, damaged or of other settings is no cache; nothing is lost.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if self._path is not None:
+                stored = json.loads(self._path.read_text(encoding="utf-8"))
+                if stored["form"] == self._form:
+                    self._entries = dict(stored["pairs"])
+
+    def get(self, pair: Pair) -> _Facts | None:
+        if self._path is None:
+            return None
+        key = self._keys[pair.stem] = _stamp(pair)
+        entry = self._entries.get(pair.stem)
+        try:
+            if key is None or entry is None or entry[0] != key:
+                return None
+            facts: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in entry[1].items()
+            }
+            return _Facts(**facts)
+        except (TypeError, AttributeError, LookupError):
+            return None
+
+    def save(self, pairs: Iterable[Pair], facts_of: Iterable[_Facts]) -> None:
+        if self._path is None:
+            return
+        entries = {
+            pair.stem: [self._keys[pair.stem], asdict(facts)]
+            for pair, facts in zip(pairs, facts_of, strict=True)
+            if not facts.broken and self._keys[pair.stem] is not None
+        }
+        stored = json.dumps({"form": self._form, "pairs": entries}, separators=(",", ":"))
+        _write(self._path, stored.encode())
+
+
+def _stamp(pair: Pair) -> list[list[Any]] | None:
+    paths = [pair.image_path, pair.label_path, pair.instance_path]
+    try:
+        stats = [(path, path.stat()) for path in paths if path is not None]
+    except OSError:
+        return None
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one == other or abs(_ratio(one, other) - 1) <= _ASPECT_TOLERANCE
+
+
+def _ratio(one: tuple[int, int], other: tuple[int, int]) -> float:
+    return one[1] * other[0] / (one[0] * other[1])
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,65 @@
+"""Selections: which stems of a dataset a phase trains on.
+
+A selection is a text file, DIR/selections/<subset>.txt: one stem a line; empty lines, and lines
+that begin with '# ', are skipped.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.folders import Pair
+from options.errors import UserError
+
+SUBSETS = ("total", "selection_1", "selection_2")
+
+
+def selection_path(input_path: Path | str, subset: str) -> Path:
+    """Return where the stems of a subset are written."""
+    return Path(input_path) / "selections" / f"{subset}.txt"
+
+
+def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None:
+    """Return the stems of a subset, or None for all: 'total' where it has no file.
+
+    Raises UserError where the subset has no such name, its file is missing, unreadable or empty.
+    """
+    if subset not in SUBSETS:
+        raise UserError(f"a subset must be one of {', '.join(SUBSETS)}: {subset}")
+    path = selection_path(input_path, subset)
+    if not path.is_file():
+        if subset == "total":
+            return None
+        raise UserError(
+            f"the subset {subset} needs its list of stems: {path} is not there; "
+            f"make it with: python -m tools.filter_dataset --input_path {input_path}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"a selection must be readable UTF-8 text: {path}: {error}") from None
+    lines = (unicodedata.normalize("NFC", line.strip()) for line in text.splitlines())
+    stems = frozenset(line for line in lines if line and line != "#" and not line.startswith("# "))
+    if not stems:
+        raise UserError(f"a selection must name at least one stem: {path} names none")
+    return stems
+
+
+def select_pairs(pairs: Sequence[Pair], input_path: Path | str, subset: str) -> list[Pair]:
+    """Return the pairs of a subset in the order given.
+
+    Raises UserError as `read_selection` does, and where no pair is left.
+    """
+    stems = read_selection(input_path, subset)
+    if stems is None:
+        return list(pairs)
+    chosen = [pair for pair in pairs if pair.stem in stems]
+    if not chosen:
+        raise UserError(
+            f"a selection must name stems of the dataset: none of the {len(stems)} in "
+            f"{selection_path(input_path, subset)} (such as {min(stems)}) is a good pair of "
+            f"{input_path}; lines are file names without suffix"
+        )
+    return chosen

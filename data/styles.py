@@ -1,0 +1,167 @@
+"""Which photograph gives a layout its style: the one a table names, else the nearest layout's."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import CONTEST_CLASSES
+from data.folders import PICTURE_SUFFIXES, Pair, stem_of
+from data.loader import read_layout
+from data.transforms import resize_layout
+from data.workers import Progress, run_all
+from options.errors import UserError
+
+TABLE_NAMES = ("label_to_img.json", "label_to_image.json")
+# Rows and columns of the grid, and of the pixels looked at in each of its cells.
+_GRID = (6, 8)
+_CELL = 16
+
+
+def find_style_table(labels_path: Path | str, root: Path | str | None = None) -> Path | None:
+    """Find label_to_img.json (or label_to_image.json) in or beside the labels' folder or in root.
+
+    The first found in this order: the labels' folder, the one that holds it, root.
+    """
+    labels_path = Path(labels_path)
+    places = [labels_path, labels_path.absolute().parent]
+    if root is not None:
+        places.append(Path(root))
+    candidates = (place / name for place in places for name in TABLE_NAMES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_style_table(path: Path | str) -> dict[str, str]:
+    """Read a style table as layout stem -> photograph stem.
+
+    The file is one JSON object of names, each with or without its suffix. Raises UserError where it
+    is not, or gives one layout two photographs.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        entries = json.loads(text, object_pairs_hook=list)
+    except (OSError, ValueError) as error:
+        raise UserError(f"a style table must be JSON: {path}: {error}; mend or remove it") from None
+    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
+        raise UserError(
+            f'a style table must be one JSON object of names, {{"a.png": "b.jpg", ...}}: {path} '
+            "is not; mend or remove it"
+        )
+    table: dict[str, str] = {}
+    for label, image in entries:
+        stem, style = _bare(label), _bare(image)
+        if table.setdefault(stem, style) != style:
+            raise UserError(
+                f"a style table must give a layout one photograph: {path} gives {stem} both "
+                f"{table[stem]} and {style}; remove one"
+            )
+    return table
+
+
+def styles_from_table(
+    table: Mapping[str, str], layouts: Sequence[Path], photographs: Mapping[str, Path]
+) -> list[Path]:
+    """Return the photograph of each layout; `photographs` maps stems to files.
+
+    Raises UserError where the table lacks a layout, or the photographs one that it names.
+    """
+    unnamed = [path for path in layouts if stem_of(path) not in table]
+    if unnamed:
+        raise UserError(
+            f"a style table must name each layout's photograph: {unnamed[0].name} and "
+            f"{len(unnamed) - 1} more of {len(layouts)} are not in it; add them or remove the table"
+        )
+    wanted = [table[stem_of(path)] for path in layouts]
+    missing = sorted({stem for stem in wanted if stem not in photographs})
+    if missing:
+        raise UserError(
+            f"each photograph that the style table names must be there: {missing[0]} and "
+            f"{len(missing) - 1} more are not among {len(photographs)}; see --img_path"
+        )
+    return [photographs[stem] for stem in wanted]
+
+
+@dataclass(frozen=True)
+class LayoutIndex:
+    """Layouts as shares of each class in a grid of 6 x 8 cells, and their photographs.
+
+    `features` is float32 (M, 6 * 8 * classes); each cell's shares add up to 1.
+    """
+
+    features: NDArray[np.float32]
+    image_paths: list[Path]
+    classes: int
+
+    def nearest(self, layout: NDArray[np.int32]) -> Path:
+        """Return the photograph whose layout is nearest to ids (H, W) by the grids' L1 distance.
+
+        Of equally near ones, the first. Raises ValueError where an id is not below `classes`.
+        """
+        feature = _grid_shares(layout, self.classes)
+        # By parts: the difference of all of 10,000 layouts would be another 50 MB.
+        parts = [
+            np.abs(self.features[start : start + 1024] - feature).sum(axis=1)
+            for start in range(0, len(self.features), 1024)
+        ]
+        return self.image_paths[int(np.concatenate(parts).argmin())]
+
+
+def build_layout_index(
+    pairs: Sequence[Pair],
+    *,
+    classes: int = len(CONTEST_CLASSES),
+    unknown_label: int | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> LayoutIndex:
+    """Read the layouts of all pairs into an index; unknown counts as a class of its own.
+
+    Raises UserError where there is no pair, LabelError where a layout cannot be read.
+    """
+    if not pairs:
+        raise UserError("the nearest layout needs training pairs: there are none")
+    paths = [pair.label_path for pair in pairs]
+    features = run_all(
+        _FeatureReader, (classes, unknown_label), paths, workers=workers, progress=progress
+    )
+    known = classes + (unknown_label is not None)
+    return LayoutIndex(np.stack(features), [pair.image_path for pair in pairs], known)
+
+
+class _FeatureReader:
+    def __init__(self, classes: int, unknown_label: int | None) -> None:
+        self._classes = classes
+        self._unknown_label = unknown_label
+
+    def __call__(self, path: Path) -> NDArray[np.float32]:
+        layout = read_layout(path, classes=self._classes, unknown_label=self._unknown_label)
+        return _grid_shares(layout, self._classes + (self._unknown_label is not None))
+
+
+def _grid_shares(layout: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
+    rows, columns = _GRID
+    if layout.size and int(layout.max()) >= classes:
+        raise ValueError(f"ids must be 0..{classes - 1}: found {int(layout.max())}")
+    small = resize_layout(layout, rows * _CELL, columns * _CELL)
+    cells = small.reshape(rows, _CELL, columns, _CELL).swapaxes(1, 2).reshape(rows * columns, -1)
+    keys = cells + np.arange(rows * columns)[:, None] * classes
+    counts = np.bincount(keys.ravel(), minlength=rows * columns * classes)
+    return (counts / _CELL**2).astype(np.float32)
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], str)
+
+
+def _bare(name: str) -> str:
+    """Return a name without folder and without a picture's suffix: 'a.b' keeps its dot."""
+    name = unicodedata.normalize("NFC", Path(name).name)
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in PICTURE_SUFFIXES else name

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import data.check
+from data.check import Report, check_pairs
+from data.folders import find_pairs
+from data.images import ImageFacts, inspect_image
+from options.errors import UserError
+
+
+def _grey(path: Path, value: int, size: tuple[int, int] = (24, 32)) -> None:
+    Image.fromarray(np.full(size, value, dtype=np.uint8)).save(path)
+
+
+def _faults(report: Report) -> dict[str, str]:
+    return {
+        fault.path.name: f"{fault.rule}: {fault.value}; {fault.mend}" for fault in report.faults
+    }
+
+
+def test_good_pairs(make_dataset: Callable[..., Path]) -> None:
+    folder = find_pairs(make_dataset(5))
+    report = check_pairs(folder, classes=29)
+    assert report.good == folder.pairs
+    assert (report.checked, report.faults, report.bad_share) == (5, [], 0)
+    report.require(0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_bad_file_is_named_with_its_fault(
+    make_dataset: Callable[..., Path], tmp_path: Path, workers: int
+) -> None:
+    root = make_dataset(30, suffix=".jpg")
+    images, labels = root / "train/imgs", root / "train/labels"
+    stems = [path.stem for path in sorted(images.iterdir())]
+    (images / f"{stems[0]}.jpg").write_bytes(b"")
+    jpeg = images / f"{stems[1]}.jpg"
+    jpeg.write_bytes(jpeg.read_bytes()[:-30])
+    Image.fromarray(np.zeros((24, 32), dtype=np.uint16)).save(images / f"{stems[2]}.png")
+    (images / f"{stems[2]}.jpg").unlink()
+    _grey(labels / f"{stems[3]}.png", 77)
+    _grey(labels / f"{stems[4]}.png", 1, size=(24, 24))
+    (labels / f"{stems[5]}.png").unlink()
+    (images / f"{stems[6]}.jpg").unlink()
+    _grey(images / f"{stems[7]}.png", 1)
+    (images / f"{stems[8]}.jpg").rename(images / "été 湖.jpg")
+    (labels / f"{stems[8]}.png").write_bytes(b"")
+    (labels / f"{stems[8]}.png").rename(labels / "été 湖.png")
+    seen = []
+
+    report = check_pairs(
+        find_pairs(root),
+        29,
+        workers=workers,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    expected = {
+        f"{stems[0]}.jpg": "the file must not be empty: 0 bytes",
+        f"{stems[1]}.jpg": "the file must be whole: image file is truncated",
+        f"{stems[2]}.png": "a photograph must be RGB, RGBA, CMYK, grey or palette with 8 bits",
+        f"{stems[3]}.png": "ids must be 0..28: id 77; mend the label, or give --classes 78, or "
+        "--unknown_label 77 if",
+        f"{stems[4]}.png": "a label must have its photograph's size (height x width) or aspect "
+        "ratio: label 24 x 24, photograph 24 x 32",
+        f"{stems[5]}.jpg": "a file must have a partner: a label of the same stem",
+        f"{stems[6]}.png": "a file must have a partner: a photograph of the same stem",
+        f"{stems[7]}.jpg": f"a stem must belong to one file: {stems[7]}.jpg, {stems[7]}.png",
+        "été 湖.png": "the file must not be empty",
+    }
+    faults = _faults(report)
+    assert faults.keys() == expected.keys()
+    for name, start in expected.items():
+        assert faults[name].startswith(start), faults[name]
+        assert not faults[name].endswith("; ")
+    assert [pair.stem for pair in report.good] == stems[9:]
+    assert report.checked == 30
+    assert seen[-1] == (27, 27)
+
+    report.save(tmp_path / "check.txt")
+    text = (tmp_path / "check.txt").read_text(encoding="utf-8")
+    assert text == report.text()
+    assert all(sum(name in line for line in text.splitlines()) == 1 for name in expected)
+    assert "Checked 30 pairs" in text and "21 good, 9 bad (30.00%)" in text
+
+
+def test_too_many_bad_pairs_stop_the_run(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(20)
+    for name in ("picture 003.png", "picture 011.png"):
+        _grey(root / "train/labels" / name, 200)
+    report = check_pairs(find_pairs(root), 29)
+    assert report.bad_share == 0.1
+    report.require(0.1)
+    with pytest.raises(UserError) as caught:
+        report.require(0.05, saved_at="results/run/check.txt")
+    message = str(caught.value)
+    for part in (
+        "at most 5%",
+        "2 of 20",
+        "picture 003.png",
+        "id 200",
+        "--bad_pair_limit",
+        "check.txt",
+    ):
+        assert part in message
+    with pytest.raises(UserError, match="at least one pair must be good: 20 of 20"):
+        check_pairs(find_pairs(root), 1).require(1)
+
+
+def test_unknown_label_is_allowed(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(2)
+    _grey(root / "train/labels/picture 000.png", 255)
+    report = check_pairs(find_pairs(root), 29, unknown_label=255)
+    assert not report.faults
+    assert any("unknown (255) does" in note and "not" not in note for note in report.notes)
+    assert len(check_pairs(find_pairs(root), 29).faults) == 1
+    assert len(check_pairs(find_pairs(root), 29, unknown_label=254).faults) == 1
+
+
+def test_sizes_are_noted(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(3)
+    # Twice the size, and one column off: an aspect ratio within 1%.
+    _grey(root / "train/labels/picture 000.png", 1, size=(48, 64))
+    Image.new("L", (200, 150)).save(root / "train/imgs/picture 001.png")
+    _grey(root / "train/labels/picture 001.png", 1, size=(150, 201))
+    report = check_pairs(find_pairs(root), 29, size=(24, 48))
+    assert not report.faults
+    notes = "\n".join(report.notes)
+    assert "2 photographs of 24 x 32 resized to 24 x 48, stretched by 50%" in notes
+    assert "1 label of 48 x 64 beside a photograph of 24 x 32" in notes
+    assert "1 photograph of mode L read as RGB" in notes
+    assert not any("resized" in note for note in check_pairs(find_pairs(root), 29).notes)
+    _grey(root / "train/labels/picture 001.png", 1, size=(150, 203))
+    assert len(check_pairs(find_pairs(root), 29).faults) == 1
+
+
+def test_turned_photograph_is_explained(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = root / "train/imgs/picture 000.png"
+    Image.open(path).save(path, exif=exif)
+    assert "EXIF orientation" in _faults(check_pairs(find_pairs(root), 29))["picture 000.png"]
+    _grey(root / "train/labels/picture 000.png", 1, size=(32, 24))
+    report = check_pairs(find_pairs(root), 29)
+    assert not report.faults
+    assert "1 photograph turned as the EXIF orientation says" in report.notes
+
+
+def test_instances_are_checked_where_asked_for(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(4, instances="train/instances")
+    assert not check_pairs(find_pairs(root), 29, instances=True).faults
+    maps = root / "train/instances"
+    (maps / "picture 000.png").unlink()
+    (maps / "picture 001.png").write_bytes(b"")
+    _grey(maps / "picture 002.png", 1, size=(12, 16))
+    report = check_pairs(find_pairs(root), 29, instances=True)
+    rules = [f"{fault.rule}: {fault.value}" for fault in report.faults]
+    assert rules == [
+        "an instance map must have its label's size: there is no map",
+        "the file must not be empty: 0 bytes",
+        "an instance map must have its label's size: map 12 x 16, label 24 x 32",
+    ]
+    assert not check_pairs(find_pairs(root), 29).faults
+    for path in maps.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="instances need a folder"):
+        check_pairs(find_pairs(root), 29, instances=True)
+
+
+def test_cache_reads_changed_pairs_only(
+    make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_dataset(6)
+    cache = tmp_path / "check.json"
+    _grey(root / "train/labels/picture 002.png", 77)
+    (root / "train/imgs/picture 003.png").write_bytes(b"")
+    read: list[str] = []
+
+    def counted(path: Path) -> ImageFacts:
+        read.append(path.stem)
+        return inspect_image(path)
+
+    monkeypatch.setattr(data.check, "inspect_image", counted)
+
+    def check(classes: int = 29) -> Report:
+        read.clear()
+        return check_pairs(find_pairs(root), classes, cache_path=cache, size=(12, 16))
+
+    first = check()
+    assert len(read) == 6
+    again = check()
+    # A file that could not be read may be a disk's trouble that is over.
+    assert read == ["picture 003"]
+    assert again == first and len(first.faults) == 2
+    _grey(root / "train/labels/picture 002.png", 7)
+    os.utime(root / "train/imgs/picture 004.png", ns=(1, 1))
+    changed = check()
+    assert sorted(read) == ["picture 002", "picture 003", "picture 004"]
+    assert len(changed.faults) == 1
+    check(classes=28)
+    assert len(read) == 6
+    for damaged in ("", "[]", '{"form": [1, 29, false], "pairs": {"picture 000": 3}}'):
+        cache.write_text(damaged)
+        assert check() == changed and len(read) == 6
+
+
+def test_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    report = Report(good=[], faults=[], notes=["a name: \udcff"], checked=0)
+    report.save(tmp_path / "check.txt")
+    assert "\\udcff" in (tmp_path / "check.txt").read_text()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        report.save(tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["check.txt", "folder"]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images import ImageError, PictureError, inspect_image, read_image
+from options.errors import UserError
+
+
+def _gradient(height: int = 48, width: int = 64) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 5, columns * 3, rows + columns], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK"])
+def test_photographs_become_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.fromarray(_gradient()).convert(mode).save(path)
+    image = read_image(path)
+    assert image.shape == (48, 64, 3) and image.dtype == np.uint8
+    facts = inspect_image(path)
+    assert (facts.height, facts.width, facts.mode, facts.turned) == (48, 64, mode, False)
+    if mode in ("RGB", "RGBA"):
+        assert (image == _gradient()).all()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "1", "F"])
+def test_other_modes_are_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "F" else "a.png")
+    grey = Image.fromarray(_gradient()[..., 0])
+    (
+        Image.fromarray(_gradient()[..., 0].astype(np.uint16))
+        if mode == "I;16"
+        else grey.convert(mode)
+    ).save(path)
+    for read in (read_image, inspect_image):
+        with pytest.raises(ImageError, match=r"8 bits a channel: mode .+; save it as"):
+            read(path)
+
+
+def test_damaged_files_name_rule_value_and_mend(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(whole)
+    content = whole.read_bytes()
+    files = {
+        "empty.jpg": (b"", "must not be empty: 0 bytes"),
+        "text.jpg": (b"not a picture at all", "must be a picture"),
+        "half.jpg": (content[: len(content) // 2], "must be whole: .*truncated"),
+        "nearly.jpg": (content[:-40], "must be whole: .*truncated"),
+    }
+    for name, (damaged, message) in files.items():
+        path = tmp_path / name
+        path.write_bytes(damaged)
+        for read in (read_image, inspect_image):
+            with pytest.raises(ImageError, match=message) as caught:
+                read(path)
+            assert caught.value.path == path and caught.value.mend
+    png = tmp_path / "half.png"
+    Image.fromarray(noise).save(png)
+    png.write_bytes(png.read_bytes()[:2000])
+    with pytest.raises(ImageError, match="must be whole"):
+        read_image(png)
+
+
+def test_missing_and_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"must be readable: No such file.*missing"):
+        read_image(tmp_path / "none.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ImageError, match="must be readable: Is a directory"):
+        read_image(tmp_path / "folder.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_followed(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(_gradient()).save(path, exif=exif)
+    image = read_image(path)
+    facts = inspect_image(path)
+    assert (facts.height, facts.width) == image.shape[:2]
+    assert facts.turned == (orientation != 1)
+    upright = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        8: lambda a: np.rot90(a),
+    }
+    assert (image == upright[orientation](_gradient())).all()
+
+
+def test_large_jpegs_are_decoded_smaller_but_never_below_twice_the_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(_gradient(240, 320)).save(path, quality=95)
+    assert read_image(path, 30, 40).shape == (60, 80, 3)
+    assert read_image(path, 50, 60).shape == (120, 160, 3)
+    assert read_image(path, 61, 80).shape == (240, 320, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(_gradient(240, 320)).save(path, exif=exif)
+    assert read_image(path, 80, 60).shape == (160, 120, 3)
+
+
+def test_error_survives_pickling() -> None:
+    error = ImageError("a.jpg", "the rule", "the value", "the mend")
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, PictureError) and isinstance(again, UserError)
+    assert str(again) == str(error) == "a.jpg: the rule: the value; the mend"

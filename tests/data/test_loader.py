@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import data.loader
+from data.folders import Pair, find_pairs
+from data.images import ImageError
+from data.labels import LabelError
+from data.loader import Batch, BatchLoader, read_layout, read_photograph
+from data.transforms import instance_edges
+from data.workers import ProcessPool
+
+SIZE: dict[str, Any] = {"height": 24, "width": 32}
+
+
+def _pairs(root: Path) -> list[Pair]:
+    return find_pairs(root).pairs
+
+
+def _equal(one: Batch, other: Batch) -> bool:
+    return (
+        one.stems == other.stems
+        and bool((one.layout == other.layout).all())
+        and bool((one.image == other.image).all())
+        and (one.edges is None) == (other.edges is None)
+        and (one.edges is None or other.edges is None or bool((one.edges == other.edges).all()))
+    )
+
+
+def _helpers() -> set[int]:
+    children: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        children.update(map(int, (task / "children").read_text().split()))
+    return children
+
+
+def test_a_batch_holds_what_the_files_do(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(4))
+    with BatchLoader(pairs, **SIZE, batch_size=2, flip=False, workers=0) as loader:
+        batches = list(loader.epoch(0))
+    assert len(batches) == loader.steps_per_epoch == 2
+    by_stem = {pair.stem: pair for pair in pairs}
+    for batch in batches:
+        assert batch.layout.dtype == np.int32 and batch.layout.shape == (2, 24, 32)
+        assert batch.image.dtype == np.float32 and batch.image.shape == (2, 3, 24, 32)
+        assert batch.edges is None
+        for row, stem in enumerate(batch.stems):
+            layout = np.asarray(Image.open(by_stem[stem].label_path))
+            image = np.asarray(Image.open(by_stem[stem].image_path))
+            assert (batch.layout[row] == layout).all()
+            expected = image.transpose(2, 0, 1) / 127.5 - 1
+            assert np.allclose(batch.image[row], expected, atol=1e-6)
+    assert sorted(stem for batch in batches for stem in batch.stems) == sorted(by_stem)
+
+
+def test_the_number_of_workers_changes_nothing(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(11, instances="train/instances"))
+    options = {**SIZE, "batch_size": 3, "instances": True, "load_scale": 1.3, "seed": 7}
+    epochs = {}
+    for workers in (0, 1, 3):
+        with BatchLoader(pairs, **options, workers=workers) as loader:
+            epochs[workers] = [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
+    assert len(epochs[0]) == 6
+    for workers in (1, 3):
+        assert all(map(_equal, epochs[0], epochs[workers]))
+
+
+def test_order_comes_from_seed_and_epoch(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(8))
+
+    def stems(epoch: int, **options: Any) -> list[str]:
+        with BatchLoader(pairs, **SIZE, batch_size=2, workers=0, **options) as loader:
+            return [stem for batch in loader.epoch(epoch) for stem in batch.stems]
+
+    assert stems(3, seed=1) == stems(3, seed=1)
+    assert stems(3, seed=1) != stems(4, seed=1)
+    assert stems(3, seed=1) != stems(3, seed=2)
+    assert sorted(stems(0)) == [pair.stem for pair in pairs]
+    assert stems(5, shuffle=False) == [pair.stem for pair in pairs]
+
+
+def test_resuming_goes_on_exactly_and_reads_nothing_before(
+    make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = _pairs(make_dataset(12))
+    options = {**SIZE, "batch_size": 2, "load_scale": 1.5, "workers": 0}
+    with BatchLoader(pairs, **options) as loader:
+        whole = list(loader.epoch(2))
+    read: list[str] = []
+    photograph = data.loader.read_photograph
+
+    def counted(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+        read.append(path.stem)
+        return photograph(path, height, width)
+
+    monkeypatch.setattr(data.loader, "read_photograph", counted)
+    with BatchLoader(pairs, **options) as loader:
+        rest = list(loader.epoch(2, first_step=4))
+        assert list(loader.epoch(2, first_step=6)) == []
+    assert len(rest) == 2 and all(map(_equal, whole[4:], rest))
+    assert sorted(read) == sorted(stem for batch in rest for stem in batch.stems)
+
+
+def test_two_ranks_see_what_one_process_sees(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(7))
+    options = {**SIZE, "seed": 3, "load_scale": 1.5, "workers": 0}
+    with BatchLoader(pairs, **options, batch_size=2) as loader:
+        alone = list(loader.epoch(1))
+    ranks = []
+    for rank in range(2):
+        with BatchLoader(pairs, **options, batch_size=1, rank=rank, world_size=2) as loader:
+            assert loader.steps_per_epoch == 3
+            ranks.append(list(loader.epoch(1)))
+    for together, first, second in zip(alone, *ranks, strict=True):
+        assert together.stems == first.stems + second.stems
+        assert (together.image == np.concatenate([first.image, second.image])).all()
+        assert (together.layout == np.concatenate([first.layout, second.layout])).all()
+
+
+def test_few_pairs_repeat_and_a_part_batch_is_dropped(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(3))
+    with BatchLoader(pairs, **SIZE, batch_size=8, workers=0) as loader:
+        (batch,) = loader.epoch(0)
+    assert sorted(batch.stems.count(pair.stem) for pair in pairs) == [2, 3, 3]
+    with BatchLoader(pairs, **SIZE, batch_size=2, workers=0) as loader:
+        assert [len(batch.stems) for batch in loader.epoch(0)] == [2]
+
+
+def test_layout_image_and_edges_are_mirrored_and_cropped_together(
+    make_dataset: Callable[..., Path],
+) -> None:
+    # Files have the size that is cropped from, so that nothing is resized and nothing blurs.
+    root = make_dataset(24, size=(36, 48), instances="train/instances")
+    with BatchLoader(
+        _pairs(root), **SIZE, batch_size=24, load_scale=1.5, instances=True, workers=0
+    ) as loader:
+        (batch,) = loader.epoch(0)
+    red = np.rint((batch.image[:, 0] + 1) * 127.5)
+    assert (red == batch.layout * 8).all()
+    assert batch.edges is not None and batch.edges.shape == (24, 1, 24, 32)
+    for layout, edges in zip(batch.layout, batch.edges, strict=True):
+        assert (edges[0] == instance_edges(layout)).all()
+    originals = {
+        path.stem: np.asarray(Image.open(path)) for path in (root / "train/labels").iterdir()
+    }
+    places = set()
+    for stem, layout in zip(batch.stems, batch.layout, strict=True):
+        found = {
+            (mirrored, top, left)
+            for mirrored in (False, True)
+            for top in range(13)
+            for left in range(17)
+            if (_window(originals[stem], mirrored, top, left) == layout).all()
+        }
+        assert found
+        places |= found
+    assert {mirrored for mirrored, _, _ in places} == {False, True}
+    assert len({top for _, top, _ in places}) > 6 and len({left for _, _, left in places}) > 8
+
+
+def _window(layout: np.ndarray, mirrored: bool, top: int, left: int) -> np.ndarray:
+    window = layout[top : top + 24, left : left + 32]
+    return window[:, ::-1] if mirrored else window
+
+
+def test_about_half_are_mirrored_and_none_without_flip(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(1)
+    path = root / "train/labels/picture 000.png"
+    layout = np.zeros((24, 32), dtype=np.uint8)
+    layout[:, :16] = 1
+    Image.fromarray(layout).save(path)
+    left = {}
+    for flip in (True, False):
+        with BatchLoader(_pairs(root), **SIZE, batch_size=200, flip=flip, workers=0) as loader:
+            (batch,) = loader.epoch(0)
+        left[flip] = int(batch.layout[:, 0, 0].sum())
+    assert 70 < left[True] < 130
+    assert left[False] == 200
+
+
+def test_unknown_is_a_class_of_its_own(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(1)
+    path = root / "train/labels/picture 000.png"
+    stored = np.asarray(Image.open(path)).copy()
+    stored[:4] = 255
+    Image.fromarray(stored).save(path)
+    options = {**SIZE, "batch_size": 1, "flip": False, "workers": 0}
+    with BatchLoader(_pairs(root), **options, unknown_label=255) as loader:
+        (batch,) = loader.epoch(0)
+    assert (batch.layout[0, :4] == 29).all() and (batch.layout[0, 4:] == stored[4:]).all()
+    with (
+        BatchLoader(_pairs(root), **options) as loader,
+        pytest.raises(LabelError, match=r"ids must be 0\.\.28: id 255 at row 0, column 0"),
+    ):
+        list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_lost_on_the_way_is_named(make_dataset: Callable[..., Path], workers: int) -> None:
+    root = make_dataset(8)
+    pairs = _pairs(root)
+    with BatchLoader(pairs, **SIZE, batch_size=1, shuffle=False, workers=workers) as loader:
+        pairs[6].image_path.unlink()
+        batches = loader.epoch(0)
+        with pytest.raises(ImageError, match=r"picture 006\.png: the file must be readable"):
+            list(batches)
+        Image.new("RGB", (32, 24)).save(pairs[6].image_path)
+        assert len(list(loader.epoch(0))) == 8
+
+
+def test_helpers_end_with_the_iterator_and_the_loader(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(12))
+    before = _helpers()
+    loader = BatchLoader(pairs, **SIZE, batch_size=1, workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    helpers = _helpers() - before
+    assert len(helpers) == 2
+    batches.close()
+    assert _helpers() == before
+
+    assert len(list(loader.epoch(1))) == 12
+    helpers = _helpers() - before
+    list(loader.epoch(2))
+    assert _helpers() - before == helpers, "finished epochs share their helpers"
+    files = len(os.listdir("/proc/self/fd"))
+    loader.close()
+    gc.collect()
+    assert _helpers() == before
+    assert len(os.listdir("/proc/self/fd")) < files
+
+    next(iter(BatchLoader(pairs, **SIZE, batch_size=1, workers=1).epoch(0)))
+    gc.collect()
+    assert _helpers() == before
+
+
+def test_a_later_epoch_ends_an_unfinished_one(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(8))
+    with BatchLoader(pairs, **SIZE, batch_size=1, workers=2) as loader:
+        expected = list(loader.epoch(1))
+        unfinished = loader.epoch(0)
+        next(unfinished)
+        assert all(map(_equal, expected, loader.epoch(1)))
+        with pytest.raises(RuntimeError, match="ended this one"):
+            next(unfinished)
+
+
+def test_files_are_read_while_this_process_holds_pythons_lock(
+    make_dataset: Callable[..., Path],
+) -> None:
+    with BatchLoader(_pairs(make_dataset(12)), **SIZE, batch_size=2, workers=2) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        pool = loader._pool
+        assert isinstance(pool, ProcessPool)
+        for _ in range(100):
+            # A PyDLL call keeps the lock, as a step of Jittor does.
+            ctypes.PyDLL(None).usleep(50_000)
+            if all(connection.poll() for connection in pool._connections):
+                break
+        else:
+            pytest.fail("nothing was read")
+
+
+def test_batches_belong_to_the_receiver(make_dataset: Callable[..., Path]) -> None:
+    pairs = _pairs(make_dataset(12))
+    with BatchLoader(pairs, **SIZE, batch_size=1, workers=2) as loader:
+        batches = loader.epoch(0)
+        first = next(batches)
+        copy = first.image.copy()
+        list(batches)
+    assert (first.image == copy).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("height", 0),
+        ("workers", -1),
+        ("seed", -1),
+        ("rank", 1),
+        ("load_scale", 0.9),
+        ("classes", 65536),
+    ],
+)
+def test_arguments_out_of_range(make_dataset: Callable[..., Path], name: str, value: float) -> None:
+    pairs = _pairs(make_dataset(1))
+    options: dict[str, Any] = {**SIZE, "batch_size": 1, name: value}
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        BatchLoader(pairs, **options)
+
+
+def test_steps_out_of_range(make_dataset: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r"^pairs must be"):
+        BatchLoader([], **SIZE, batch_size=1)
+    loader = BatchLoader(_pairs(make_dataset(2)), **SIZE, batch_size=1)
+    with pytest.raises(ValueError, match=r"first_step must be 0\.\.2: 3"):
+        loader.epoch(0, first_step=3)
+    with pytest.raises(ValueError, match="epoch must be"):
+        loader.epoch(-1)
+
+
+def test_read_layout(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    stored = np.zeros((8, 8), dtype=np.uint16)
+    stored[:, 4:] = 28
+    stored[7, 7] = 300
+    Image.fromarray(stored).save(path)
+    layout = read_layout(path, 4, 4, unknown_label=300)
+    assert layout.dtype == np.int32 and layout.tolist()[3] == [0, 0, 28, 29]
+    assert read_layout(path, unknown_label=300).shape == (8, 8)
+    for options in ({}, {"unknown_label": 255}):
+        with pytest.raises(LabelError, match=r"id 300 at row 7, column 7"):
+            read_layout(path, 4, 4, **options)
+    # An id stored as the number that unknown is given is not taken for unknown.
+    stored[7, 7] = 29
+    Image.fromarray(stored).save(path)
+    with pytest.raises(LabelError, match=r"0\.\.28 or 255: id 29"):
+        read_layout(path, unknown_label=255)
+    assert read_layout(path, unknown_label=29)[7, 7] == 29
+
+
+def test_read_photograph_is_antialiased(tmp_path: Path) -> None:
+    columns = np.arange(512)
+    wave = 127.5 + 100 * np.cos(2 * np.pi * 0.35 * columns)
+    image = np.broadcast_to(wave.astype(np.uint8)[None, :, None], (256, 512, 3))
+    path = tmp_path / "a.jpg"
+    Image.fromarray(np.ascontiguousarray(image)).save(path, quality=95)
+    assert np.asarray(Image.open(path))[:, ::2].std() > 60
+    for height, width in ((128, 256), (64, 128), (32, 64), (100, 190)):
+        small = read_photograph(path, height, width)
+        assert small.shape == (height, width, 3)
+        assert small[:, 4:-4].std() < 10, (height, width)
+
+
+def test_an_epoch_shows_as_many_pictures_as_asked(make_dataset: Callable[..., Path]) -> None:
+    pairs = find_pairs(make_dataset(4)).pairs
+    settings: dict[str, Any] = {"height": 24, "width": 32, "batch_size": 2, "seed": 3, "workers": 0}
+    few = BatchLoader(pairs, **settings, epoch_images=2)
+    shown = [tuple(sorted(s for b in few.epoch(e) for s in b.stems)) for e in range(1, 7)]
+    assert few.steps_per_epoch == 1 and len(set(shown)) > 1
+    many = BatchLoader(pairs, **settings, epoch_images=10)
+    stems = [stem for batch in many.epoch(1) for stem in batch.stems]
+    assert many.steps_per_epoch == 5 and len(stems) == 10
+    assert sorted(stems[:4]) == sorted(stems[4:8]) == sorted(pair.stem for pair in pairs)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.folders import find_pairs, pictures_by_stem
+from data.loader import read_layout
+from data.styles import (
+    build_layout_index,
+    find_style_table,
+    read_style_table,
+    styles_from_table,
+)
+from options.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["label_to_img.json", "label_to_image.json"])
+def test_table_is_found(tmp_path: Path, name: str) -> None:
+    labels, root = tmp_path / "set/labels", tmp_path / "root"
+    labels.mkdir(parents=True)
+    root.mkdir()
+    assert find_style_table(labels, root) is None
+    for place in (root, labels.parent, labels):
+        (place / name).touch()
+        assert find_style_table(labels, root) == place / name
+
+
+def test_names_with_and_without_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "label_to_img.json"
+    table = {"a.png": "x.jpg", "b": "y.y", "c.d": "z.v2.JPG", "湖 e.png": "imgs/f g.jpg"}
+    path.write_text("\ufeff" + json.dumps(table, ensure_ascii=False), encoding="utf-8")
+    assert read_style_table(path) == {"a": "x", "b": "y.y", "c.d": "z.v2", "湖 e": "f g"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be JSON"),
+        ("[]x", "must be JSON"),
+        ('[["a.png", "b.jpg"]]', "one JSON object"),
+        ('"a.png"', "one JSON object"),
+        ('{"a.png": 3}', "one JSON object"),
+        ('{"a.png": "b.jpg", "a": "c.jpg"}', "one photograph: .* gives a both b and c"),
+    ],
+)
+def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "label_to_img.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_style_table(path)
+
+
+def test_styles_from_table(tmp_path: Path) -> None:
+    for name in ("x.jpg", "y.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    photographs = pictures_by_stem(tmp_path)
+    layouts = [Path("labels/b.png"), Path("labels/a.png")]
+    styles = styles_from_table({"a": "x", "b": "y", "c": "gone"}, layouts, photographs)
+    assert [path.name for path in styles] == ["y.png", "x.jpg"]
+    with pytest.raises(UserError, match=r"b\.png and 0 more of 2"):
+        styles_from_table({"a": "x"}, layouts, photographs)
+    with pytest.raises(UserError, match=r"gone and 0 more .* --img_path"):
+        styles_from_table({"a": "x", "b": "gone"}, layouts, photographs)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nearest_layout(make_dataset: Callable[..., Path], workers: int) -> None:
+    pairs = find_pairs(make_dataset(30)).pairs
+    seen = []
+    index = build_layout_index(
+        pairs, workers=workers, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen[-1] == (30, 30)
+    assert index.features.dtype == np.float32 and index.features.shape == (30, 48 * 29)
+    assert np.allclose(index.features.reshape(30, 48, 29).sum(axis=-1), 1)
+    for pair in pairs[::7]:
+        layout = read_layout(pair.label_path)
+        assert index.nearest(layout) == pair.image_path
+        # A tenth of it changed, at another size.
+        layout[:3] = 28
+        assert index.nearest(np.repeat(layout, 3, axis=1)) == pair.image_path
+
+
+def test_place_counts_and_the_first_of_equals_is_taken(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(4)
+    sky_above = np.zeros((24, 32), dtype=np.uint8)
+    sky_above[:12] = 1
+    for name, layout in zip(
+        "0123", [sky_above[::-1], sky_above, sky_above, 1 - sky_above], strict=True
+    ):
+        Image.fromarray(np.ascontiguousarray(layout)).save(
+            root / f"train/labels/picture 00{name}.png"
+        )
+    index = build_layout_index(find_pairs(root).pairs, classes=2)
+    assert index.nearest(sky_above.astype(np.int32)).stem == "picture 001"
+    with pytest.raises(ValueError, match=r"ids must be 0\.\.1"):
+        index.nearest(np.full((4, 4), 2, dtype=np.int32))
+
+
+def test_unknown_is_a_class_of_the_index(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset(2, classes=3)
+    Image.fromarray(np.full((24, 32), 255, dtype=np.uint8)).save(
+        root / "train/labels/picture 001.png"
+    )
+    index = build_layout_index(find_pairs(root).pairs, classes=3, unknown_label=255)
+    assert index.features.shape == (2, 48 * 4)
+    assert index.nearest(np.full((8, 8), 3, dtype=np.int32)).stem == "picture 001"
+
+
+def test_no_pairs() -> None:
+    with pytest.raises(UserError, match="needs training pairs"):
+        build_layout_index([])
