@@ -1,0 +1,306 @@
+"""The shells: what is missing is one line, the environment is made once, whole and by one start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# what a bare system has
+TEXT_COMMANDS = ("cat", "grep", "sed", "tail", "sha256sum")
+FILE_COMMANDS = ("dirname", "flock", "ls", "mkdir", "mv", "readlink", "rm")
+COMMANDS = ("bash", "sleep", *TEXT_COMMANDS, *FILE_COMMANDS)
+
+# a repository with its environment, the variables that it was made under, and what was said
+Made = tuple[Path, dict[str, str], list[str]]
+
+
+def copy_shells(folder: Path, requirements: str = "demo-package==1.0\n") -> Path:
+    """A small repository with the real shells and a train.py that says how it was called."""
+    (folder / "tools").mkdir(parents=True)
+    for name in ("train.sh", "test.sh", "tools/set_up.sh"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    (folder / "requirements.txt").write_text(requirements)
+    for name in ("train.py", "test.py"):
+        (folder / name).write_text(
+            "import os, sys\nprint(os.path.basename(sys.argv[0]), sys.argv[1:], sys.prefix)\n"
+        )
+    return folder
+
+
+def wheel(folder: Path, version: str = "1.0") -> Path:
+    """A folder that pip can install the one required package from, without a network."""
+    folder.mkdir(exist_ok=True)
+    info = f"demo_package-{version}.dist-info"
+    files = {
+        "demo_package.py": f"version = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: demo-package\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"demo_package-{version}-py3-none-any.whl", "w") as file:
+        for name, text in files.items():
+            file.writestr(name, text)
+    return folder
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(tmp_path),
+        "PYTHON": os.path.realpath(sys.executable),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path / "wheels"),
+        **more,
+    }
+
+
+def start(
+    repository: Path, env: dict[str, str], *arguments: str, program: str = "train.sh"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", str(repository / program), *arguments],
+        env=env,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Made]:
+    """A repository whose environment two starts at the same time have made, and what they said."""
+    tmp_path = tmp_path_factory.mktemp("shell")
+    repository = copy_shells(tmp_path / "repository")
+    wheel(tmp_path / "wheels")
+    env = environment(tmp_path)
+    starts = [
+        subprocess.Popen(
+            ["bash", str(repository / "train.sh"), "--name", "two words"],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = []
+    for process in starts:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        said += [out, err]
+    yield repository, env, said
+
+
+def stub_path(tmp_path: Path, *, python: str, compiler: bool) -> str:
+    """A PATH with little more than a python3 that describes itself as told."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in COMMANDS:
+        real = shutil.which(name)
+        if real:
+            (folder / name).symlink_to(real)
+    if python:
+        (folder / "python3").write_text(f"#!/bin/sh\nprintf '{python}\\n'\n")
+        (folder / "python3").chmod(0o755)
+    if compiler:
+        (folder / "g++").symlink_to("/bin/true")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("python", "compiler", "expected"),
+    [
+        ("11\\t1\\t1\\t/usr/bin/python3.11", False, ["apt-get install g++"]),
+        ("11\\t0\\t1\\t/usr/bin/python3.11", True, ["apt-get install python3.11-dev"]),
+        ("10\\t1\\t0\\t/usr/bin/python3.10", True, ["apt-get install python3.10-venv"]),
+        (
+            "12\\t0\\t0\\t/usr/bin/python3.12",
+            False,
+            ["install python3.12-dev", "install python3.12-venv", "install g++"],
+        ),
+        ("13\\t1\\t1\\t/usr/bin/python3.13", True, ["found /usr/bin/python3.13 (3.13)"]),
+        (
+            "9\\t1\\t1\\t/usr/bin/python3.9",
+            False,
+            ["found /usr/bin/python3.9 (3.9)", "install g++"],
+        ),
+        ("", True, ["Python 3.10 to 3.12 is needed, found none"]),
+    ],
+)
+def test_what_is_missing_is_one_line_with_its_command(
+    tmp_path: Path, python: str, compiler: bool, expected: list[str]
+) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    env = environment(tmp_path, PATH=stub_path(tmp_path, python=python, compiler=compiler))
+    del env["PYTHON"]
+    done = start(repository, env)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(expected)
+    for line, part in zip(lines, expected, strict=True):
+        assert line.startswith("error: ") and part in line
+    assert not (repository / ".venv").exists()
+
+
+def test_a_path_with_a_space_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "my repository")
+    done = start(repository, environment(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: the path '{repository}' has a space")
+    assert not (repository / ".venv").exists()
+
+
+def test_an_interpreter_with_headers_is_preferred(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    path = Path(stub_path(tmp_path, python="11\\t0\\t0\\t/first", compiler=False))
+    (path / "python3.10").write_text("#!/bin/sh\nprintf '10\\t1\\t1\\t/second\\n'\n")
+    (path / "python3.10").chmod(0o755)
+    env = environment(tmp_path, PATH=str(path))
+    del env["PYTHON"]
+    done = start(repository, env)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if "g++" in line]
+
+
+def test_two_starts_make_one_environment(made: Made) -> None:
+    repository, _, said = made
+    everything = "".join(said)
+    assert everything.count("Making .venv") == 1
+    assert everything.count("Installing 1 packages") == 1
+    call = f"train.py ['--name', 'two words'] {repository / '.venv'}\n"
+    assert said[0] == said[2] == call
+
+
+def test_a_second_start_adds_less_than_a_second(
+    made: Made,
+) -> None:
+    repository, env, _ = made
+    for program in ("train.sh", "test.sh"):
+        started = time.monotonic()
+        done = start(repository, env, "--seed", "1", program=program)
+        assert time.monotonic() - started < 1
+        assert done.returncode == 0
+        assert done.stdout.startswith(program.replace(".sh", ".py") + " ['--seed', '1']")
+        assert done.stderr == ""
+
+
+def test_an_interrupted_installation_is_completed(
+    made: Made,
+) -> None:
+    repository, env, _ = made
+    (repository / ".venv/set-up/requirements.txt").unlink()
+    package = next((repository / ".venv").glob("lib/*/site-packages/demo_package.py"))
+    info = next(package.parent.glob("demo_package*.dist-info"))
+    package.unlink()
+    shutil.rmtree(info)
+    done = start(repository, env)
+    assert done.returncode == 0
+    assert "Making" not in done.stderr and "Installing" in done.stderr
+    assert package.is_file()
+
+
+def test_new_requirements_are_installed_and_a_failure_shows_why(made: Made, tmp_path: Path) -> None:
+    repository, env, _ = made
+    old = (repository / "requirements.txt").read_text()
+    (repository / "requirements.txt").write_text("demo-package==2.0\n")
+    failed = start(repository, env)
+    assert failed.returncode == 1
+    assert "No matching distribution found for demo-package==2.0" in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: ")
+    assert failed.stdout == ""
+    wheel(tmp_path / "more wheels", "2.0")
+    # PIP_FIND_LINKS is split at spaces
+    (tmp_path / "more wheels").rename(tmp_path / "more")
+    done = start(repository, {**env, "PIP_FIND_LINKS": str(tmp_path / "more")})
+    assert done.returncode == 0, done.stderr
+    package = next((repository / ".venv").glob("lib/*/site-packages/demo_package.py"))
+    assert "2.0" in package.read_text()
+    (repository / "requirements.txt").write_text(old)
+
+
+def test_a_moved_environment_is_remade(made: Made, tmp_path: Path) -> None:
+    repository, env, _ = made
+    moved = tmp_path / "moved"
+    shutil.copytree(repository, moved, symlinks=True)
+    done = start(moved, env)
+    assert done.returncode == 0
+    assert "Making .venv" in done.stderr
+    assert done.stdout == f"train.py [] {moved / '.venv'}\n"
+
+
+def test_an_environment_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    (repository / ".venv/bin").mkdir(parents=True)
+    (repository / ".venv/precious").write_text("kept")
+    done = start(repository, environment(tmp_path))
+    assert done.returncode == 2
+    assert "move it away" in done.stderr
+    assert (repository / ".venv/precious").read_text() == "kept"
+
+
+def test_ctrl_c_during_the_set_up_leaves_nothing_running(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    python = tmp_path / "slow python"
+    mark = tmp_path / "started"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *venv*set-up*|*"-m venv"*) echo $$ >"{mark}"; exec sleep 60 ;; esac\n'
+        f"printf '11\\t1\\t1\\t{python}\\n'\n"
+    )
+    python.chmod(0o755)
+    process = subprocess.Popen(
+        ["bash", str(repository / "train.sh")],
+        env=environment(tmp_path, PYTHON=str(python)),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    for _ in range(100):
+        if mark.is_file() and mark.read_text().strip():
+            break
+        time.sleep(0.05)
+    child = int(mark.read_text())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+    assert process.stderr is not None
+    process.stderr.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.mark.parametrize("program", ["train.sh", "test.sh"])
+def test_help_answers_at_once_without_a_set_up(tmp_path: Path, program: str) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    env = environment(tmp_path)
+    started = time.monotonic()
+    done = start(repository, env, "--name", "x", "--help", program=program)
+    assert time.monotonic() - started < 2
+    assert done.returncode == 0
+    assert "['--help']" in done.stdout
+    assert not (repository / ".venv").exists()
+
+
+def test_the_real_help_answers_within_two_seconds() -> None:
+    if not (REPOSITORY / "train.py").is_file():
+        pytest.skip("no train.py in this checkout")
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", str(REPOSITORY / "train.sh"), "--help"], capture_output=True, text=True, timeout=30
+    )
+    assert time.monotonic() - started < 2
+    assert done.returncode == 0
+    assert "--schedule" in done.stdout

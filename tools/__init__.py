@@ -1,0 +1,1 @@
+"""Programs around the models: set-up, doctor, demo data, benchmark, submission."""

@@ -1,0 +1,251 @@
+"""What there is of CUDA on this machine, and which way Jittor can be built against it.
+
+Standard library only, and no side effect: `tools.set_up` acts on the answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A working NVIDIA driver: the newest CUDA it knows and the names of the devices it shows."""
+
+    version: Version
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """An nvcc with its headers and libraries; `cudnn` is None where there is none beside it."""
+
+    nvcc: Path
+    version: Version
+    cudnn: Version | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why CUDA is not used, as the end of a sentence, and what would change that."""
+
+    reason: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class CudaRoute:
+    """A way to build Jittor with CUDA: its environment variables, and a name for its cache."""
+
+    name: str
+    toolkit: Toolkit
+    driver: Driver
+    environment: Mapping[str, str]
+
+    @property
+    def line(self) -> str:
+        """What is used, for people."""
+        cudnn = text_of(self.toolkit.cudnn) if self.toolkit.cudnn else "none"
+        devices = ", ".join(self.driver.devices)
+        return f"CUDA {text_of(self.toolkit.version)}, cuDNN {cudnn} on {devices}"
+
+
+def text_of(version: Version) -> str:
+    """'12.2' for (12, 2)."""
+    return ".".join(map(str, version))
+
+
+def ask_driver() -> Driver | Refusal:
+    """Asks the NVIDIA driver through its own library, which is the only proof that it works."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Refusal(
+            "no NVIDIA driver answers", "install the NVIDIA driver: nvidia-smi must work"
+        )
+    code = library.cuInit(0)
+    if code:
+        name = ctypes.c_char_p()
+        library.cuGetErrorName(code, ctypes.byref(name))
+        said = name.value.decode() if name.value else f"error {code}"
+        return Refusal(f"the NVIDIA driver answers {said}", "see that nvidia-smi works")
+    number = ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(number))
+    version = (number.value // 1000, number.value % 1000 // 10)
+    count = ctypes.c_int()
+    library.cuDeviceGetCount(ctypes.byref(count))
+    if count.value < 1:
+        return Refusal("the NVIDIA driver shows no device", "see CUDA_VISIBLE_DEVICES, nvidia-smi")
+    devices = []
+    for index in range(count.value):
+        device = ctypes.c_int()
+        name_of = ctypes.create_string_buffer(128)
+        library.cuDeviceGet(ctypes.byref(device), index)
+        library.cuDeviceGetName(name_of, len(name_of), device)
+        devices.append(name_of.value.decode(errors="replace"))
+    return Driver(version, tuple(devices))
+
+
+def find_toolkits(environ: Mapping[str, str], jittor_home: Path) -> list[Toolkit]:
+    """Every toolkit that Jittor could be pointed to, in the order in which they are tried.
+
+    A toolkit is an nvcc with cuda_runtime.h beside it; a bare wrapper on the PATH is none.
+    """
+    asked = environ.get("nvcc_path")
+    if asked is not None:
+        candidates = [asked] if asked else []
+    else:
+        # Jittor's own download (python -m jittor_utils.install_cuda), then what it looks for
+        # itself, then older toolkits that lie beside a newer default
+        own = sorted((jittor_home / ".cache/jittor/jtcuda").glob("*/bin/nvcc"), reverse=True)
+        beside = sorted(Path("/usr/local").glob("cuda-1*/bin/nvcc"), key=_natural, reverse=True)
+        homes = [environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+        candidates = [
+            *map(str, own),
+            shutil.which("nvcc", path=environ.get("PATH")) or "",
+            *(f"{home}/bin/nvcc" for home in homes if home),
+            "/usr/local/cuda/bin/nvcc",
+            "/usr/bin/nvcc",
+            "/opt/cuda/bin/nvcc",
+            *map(str, beside),
+        ]
+    toolkits: dict[Path, Toolkit] = {}
+    for candidate in candidates:
+        nvcc = Path(candidate)
+        if not candidate or not os.access(nvcc, os.X_OK) or nvcc.resolve() in toolkits:
+            continue
+        if not any((d / "cuda_runtime.h").is_file() for d in _include_folders(nvcc)):
+            continue
+        version = _nvcc_version(nvcc)
+        if version:
+            toolkits[nvcc.resolve()] = Toolkit(nvcc, version, _cudnn_version(nvcc))
+    return list(toolkits.values())
+
+
+def choose_cuda(toolkits: Sequence[Toolkit], driver: Driver | Refusal) -> CudaRoute | Refusal:
+    """The first toolkit and route that can work with this driver, or why there is none."""
+    if isinstance(driver, Refusal):
+        found = f"nvcc {text_of(toolkits[0].version)} found, but" if toolkits else "no nvcc, and"
+        return Refusal(f"{found} {driver.reason}", driver.mend)
+    if not toolkits:
+        devices = ", ".join(driver.devices)
+        return Refusal(f"no nvcc found for {devices}", _INSTALL_MEND)
+    refusals = []
+    for toolkit in toolkits:
+        for route in ROUTES:
+            answer = route(toolkit, driver)
+            if isinstance(answer, CudaRoute):
+                return answer
+            refusals.append(answer)
+    return refusals[0]
+
+
+_INSTALL_MEND = (
+    "install a CUDA 11.2 to 12.2 toolkit with cuDNN 8, or let Jittor download one: "
+    "python -m jittor_utils.install_cuda"
+)
+
+
+def _stock(toolkit: Toolkit, driver: Driver) -> CudaRoute | Refusal:
+    """Jittor as it comes: CUDA 10.2 to 12.x with cuDNN 8 (10.2 also with 7)."""
+    found = f"nvcc {text_of(toolkit.version)} found, but "
+    if not (10, 2) <= toolkit.version < (13,):
+        return Refusal(found + "Jittor builds with CUDA 10.2 to 12.x", _INSTALL_MEND)
+    if driver.version[:1] < toolkit.version[:1]:
+        return Refusal(
+            found + f"the driver knows CUDA {text_of(driver.version)} at most",
+            "update the NVIDIA driver, or install an older toolkit with cuDNN 8",
+        )
+    fitting = (7, 8) if toolkit.version < (11,) else (8,)
+    if toolkit.cudnn is None or toolkit.cudnn[0] not in fitting:
+        there = f"cuDNN {text_of(toolkit.cudnn)}" if toolkit.cudnn else "no cuDNN"
+        return Refusal(found + f"{there} beside it, not 8", "install cuDNN 8's development files")
+    return CudaRoute(
+        name=f"cuda{text_of(toolkit.version)}",
+        toolkit=toolkit,
+        driver=driver,
+        # the last three are optional speed-ups, each a download at the first import
+        environment={
+            "nvcc_path": str(toolkit.nvcc),
+            "use_cutt": "0",
+            "use_cutlass": "0",
+            "use_nccl": "0",
+        },
+    )
+
+
+# CUDA 13 with cuDNN 9, which Jittor does not know, gets its own function here.
+ROUTES: tuple[Callable[[Toolkit, Driver], CudaRoute | Refusal], ...] = (_stock,)
+
+
+def _natural(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(path))]
+
+
+def _machine_folder() -> str:
+    return "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
+
+
+def _root(nvcc: Path) -> Path:
+    return nvcc.resolve().parent.parent
+
+
+def _include_folders(nvcc: Path) -> list[Path]:
+    """Where Jittor would look for this nvcc's headers."""
+    root = _root(nvcc)
+    folders = [root / "include", root / f"targets/{_machine_folder()}-linux/include"]
+    return [*folders, Path("/usr/include")] if nvcc == Path("/usr/bin/nvcc") else folders
+
+
+def _library_folders(nvcc: Path) -> list[Path]:
+    root = _root(nvcc)
+    machine = _machine_folder()
+    return [
+        root / "bin",
+        root / "lib64",
+        root / f"targets/{machine}-linux/lib",
+        Path(f"/usr/lib/{machine}-linux-gnu"),
+        Path("/usr/lib"),
+    ]
+
+
+@functools.cache
+def _nvcc_version(nvcc: Path) -> Version | None:
+    try:
+        said = subprocess.run(
+            [str(nvcc), "--version"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"release (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _cudnn_version(nvcc: Path) -> Version | None:
+    """cuDNN's version by its header, None without header or library where Jittor looks for them."""
+    if not any(any(folder.glob("libcudnn.so*")) for folder in _library_folders(nvcc)):
+        return None
+    for folder in [*_include_folders(nvcc), Path("/usr/include")]:
+        for name in ("cudnn_version.h", "cudnn.h"):
+            try:
+                text = (folder / name).read_text(errors="replace")
+            except OSError:
+                continue
+            numbers = [
+                re.search(rf"#define\s+CUDNN_{part}\s+(\d+)", text)
+                for part in ("MAJOR", "MINOR", "PATCHLEVEL")
+            ]
+            if all(numbers):
+                return tuple(int(number[1]) for number in numbers if number)
+    return None

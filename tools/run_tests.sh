@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up the environment (once) and runs the tests: bash tools/run_tests.sh [pytest's arguments].
+set -euo pipefail
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/set_up.sh"
+set_up requirements.txt tools/requirements-dev.txt
+cd "$ROOT"
+# before pytest, which would swallow the progress of Jittor's one compilation
+"$VENV_PYTHON" -m tools.set_up --device cpu
+exec "$VENV_PYTHON" -m pytest "$@"
