@@ -366,6 +366,7 @@ class RunOptions:
         for option in RUN_FIELDS.values():
             option.check(self.get(option.name))
         check_depth(self)
+        check_style(self)
         check_name(self.training.name)
         defaults = RunOptions()
         for name, need in unused_options(self).items():
@@ -532,6 +533,15 @@ def does_not_apply(name: str, value: Any, need: str) -> UserError:
     else:
         given += f" {_show_bare(value)}"
     return UserError(f"{option.flag} needs {need}: {given} would change nothing; leave it out")
+
+
+def check_style(options: RunOptions) -> None:
+    """Check that style has one source: a photograph's features, or the encoder's vector."""
+    if options.generator.vae and _has_style_stream(options):
+        raise UserError(
+            "--vae of tsit needs --no-style-stream: style comes from the stream or from the "
+            "encoder's vector, and both are on; add --no-style-stream, or leave --vae out"
+        )
 
 
 def check_depth(options: RunOptions) -> None:

@@ -202,6 +202,12 @@ def test_discriminator_deeper_than_the_picture() -> None:
         options.validate()
 
 
+def test_style_has_one_source() -> None:
+    with pytest.raises(UserError, match="add --no-style-stream, or leave --vae out"):
+        RunOptions(generator=GeneratorOptions(vae=True)).validate()
+    RunOptions(generator=GeneratorOptions(vae=True, style_stream=False)).validate()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -210,7 +216,7 @@ def test_discriminator_deeper_than_the_picture() -> None:
         RunOptions(generator=GeneratorOptions(generator="spade", style_stream=False)),
         RunOptions(generator=GeneratorOptions(generator="spade", latent_size=64)),
         RunOptions(generator=GeneratorOptions(style_stream=False, fadain_alpha=0.5)),
-        RunOptions(generator=GeneratorOptions(vae=True, start="noise")),
+        RunOptions(generator=GeneratorOptions(vae=True, style_stream=False, start="noise")),
         RunOptions(loss=LossOptions(lambda_kl=0.1)),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_distance="cosine")),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_weights="vgg.pth")),

@@ -1,0 +1,1 @@
+"""Layers that the networks share, each after the paper that its docstring names."""

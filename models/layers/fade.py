@@ -1,0 +1,29 @@
+"""FADE: scale and shift after a norm, convolved from a content feature (Jiang et al. 2020)."""
+
+from __future__ import annotations
+
+import jittor as jt
+from jittor import nn
+
+from models.layers.convolution import Conv2d
+from models.layers.normalization import Moments, NormName, create_norm
+from models.layers.spade import modulate
+
+
+class FADE(nn.Module):
+    """Feature-adaptive denormalisation: norm(x) * (1 + gamma(feature)) + beta(feature).
+
+    Jiang et al. 2020, "TSIT: A Simple and Versatile Framework for Image-to-Image Translation",
+    section 3.3. x and feature: (N, C, h, w) both; gamma and beta are one 3 x 3 convolution each,
+    with nothing between the content feature and them. The '+1' is the published code's.
+    """
+
+    def __init__(self, channels: int, norm: NormName = "batch"):
+        super().__init__()
+        self.norm = create_norm(norm, channels)
+        self.gamma = Conv2d(channels, channels, 3, padding=1)
+        self.beta = Conv2d(channels, channels, 3, padding=1)
+
+    def execute(self, x: jt.Var, feature: jt.Var, moments: Moments | None = None) -> jt.Var:
+        """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them."""
+        return modulate(self.norm(x, moments), feature, self.gamma, self.beta)

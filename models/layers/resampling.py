@@ -1,0 +1,57 @@
+"""Changes of resolution: nearest neighbour, bilinear and the discriminator's average pooling."""
+
+from __future__ import annotations
+
+import jittor as jt
+from jittor import nn
+
+
+def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
+    """Sample (N, C, H, W) to (N, C, h, w): pixel (i, j) is (floor(i * H / h), floor(j * W / w)).
+
+    The rule of PyTorch's `interpolate(mode='nearest')`, in whole numbers, so that no size suffers
+    from the rounding of H / h.
+    """
+    n, c, height, width = x.shape
+    h, w = size
+    if (height, width) == (h, w):
+        return x
+    return x.reindex([n, c, h, w], ["i0", "i1", _source("i2", height, h), _source("i3", width, w)])
+
+
+def _source(index: str, length: int, new_length: int) -> str:
+    if length % new_length == 0:
+        return f"{index}*{length // new_length}"
+    if new_length % length == 0:
+        return f"{index}/{new_length // length}"
+    return f"{index}*{length}/{new_length}"
+
+
+def double(x: jt.Var) -> jt.Var:
+    """Repeat each pixel 2 x 2 times: (N, C, H, W) -> (N, C, 2H, 2W)."""
+    return resize_nearest(x, (2 * x.shape[2], 2 * x.shape[3]))
+
+
+def halve(x: jt.Var) -> jt.Var:
+    """Keep every second pixel of every second row: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
+    return resize_nearest(x, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
+    """Sample (N, C, H, W) to (N, C, h, w) bilinearly, without antialiasing."""
+    return nn.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def pool_average(x: jt.Var) -> jt.Var:
+    """Average 3 x 3 windows at stride 2, pixels inside alone: (N, C, H, W) -> halved, rounded up.
+
+    How pix2pixHD and SPADE bring the input to the next scale of the discriminator (padding 1,
+    `count_include_pad=False`).
+    """
+    n, c, height, width = x.shape
+    h, w = (height + 1) // 2, (width + 1) // 2
+    windows = x.reindex([n, c, h, w, 3, 3], ["i0", "i1", "i2*2+i4-1", "i3*2+i5-1"])
+    inside = jt.ones((1, 1, height, width)).reindex(
+        [1, 1, h, w, 3, 3], ["i0", "i1", "i2*2+i4-1", "i3*2+i5-1"]
+    )
+    return windows.sum(dims=(4, 5)) / inside.sum(dims=(4, 5))

@@ -1,0 +1,94 @@
+"""Residual blocks: SPADE's, TSIT's with FADE, and the one that TSIT's streams are made of."""
+
+from __future__ import annotations
+
+import jittor as jt
+from jittor import nn
+
+from models.layers.convolution import Conv2d
+from models.layers.fade import FADE
+from models.layers.normalization import NormName, instance_norm
+from models.layers.spade import SPADE
+from models.layout import Layout
+
+SLOPE = 0.2
+
+
+def leaky_relu(x: jt.Var) -> jt.Var:
+    """max(x, 0.2 x), the activation of all these networks."""
+    return nn.leaky_relu(x, SLOPE)
+
+
+class _ModulatedBlock(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x)))))); a 1 x 1 shortcut where channels change."""
+
+    def __init__(self, in_channels: int, middle_channels: int, out_channels: int):
+        super().__init__()
+        self.learned_shortcut = in_channels != out_channels
+        self.conv_0 = Conv2d(in_channels, middle_channels, 3, padding=1, spectral=True)
+        self.conv_1 = Conv2d(middle_channels, out_channels, 3, padding=1, spectral=True)
+        if self.learned_shortcut:
+            self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
+
+    def execute(self, x: jt.Var, condition: Layout | jt.Var) -> jt.Var:
+        """(N, in_channels, h, w) -> (N, out_channels, h, w)."""
+        # norm_0 and norm_s see the same x: its statistics are taken once.
+        moments = self.norm_0.norm.moments(x)
+        shortcut = x
+        if self.learned_shortcut:
+            shortcut = self.conv_s(self.norm_s(x, condition, moments))
+        dx = self.conv_0(leaky_relu(self.norm_0(x, condition, moments)))
+        dx = self.conv_1(leaky_relu(self.norm_1(dx, condition)))
+        return shortcut + dx
+
+
+class SPADEResidualBlock(_ModulatedBlock):
+    """The SPADE ResBlk (Park et al. 2019, figure 4 and appendix A): condition is the layout.
+
+    Between its convolutions it has min(in_channels, out_channels) channels. The shortcut has no
+    activation.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, layout_channels: int, norm: NormName):
+        middle = min(in_channels, out_channels)
+        super().__init__(in_channels, middle, out_channels)
+        self.norm_0 = SPADE(in_channels, layout_channels, norm)
+        self.norm_1 = SPADE(middle, layout_channels, norm)
+        if self.learned_shortcut:
+            self.norm_s = SPADE(in_channels, layout_channels, norm)
+
+
+class FADEResidualBlock(_ModulatedBlock):
+    """The FADE ResBlk (Jiang et al. 2020, figure 3): condition is a feature of x's own shape.
+
+    Between its convolutions it keeps in_channels channels, so that one feature serves every norm.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormName):
+        super().__init__(in_channels, in_channels, out_channels)
+        self.norm_0 = FADE(in_channels, norm)
+        self.norm_1 = FADE(in_channels, norm)
+        if self.learned_shortcut:
+            self.norm_s = FADE(in_channels, norm)
+
+
+class StreamResidualBlock(nn.Module):
+    """The residual block of TSIT's content and style streams (Jiang et al. 2020, figure 2).
+
+    Convolution, instance norm, activation, twice; the shortcut, where channels change, likewise
+    with a 1 x 1 convolution. (N, in_channels, h, w) -> (N, out_channels, h, w).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.learned_shortcut = in_channels != out_channels
+        self.conv_0 = Conv2d(in_channels, in_channels, 3, padding=1, spectral=True)
+        self.conv_1 = Conv2d(in_channels, out_channels, 3, padding=1, spectral=True)
+        if self.learned_shortcut:
+            self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        shortcut = leaky_relu(instance_norm(self.conv_s(x))) if self.learned_shortcut else x
+        dx = leaky_relu(instance_norm(self.conv_0(x)))
+        dx = leaky_relu(instance_norm(self.conv_1(dx)))
+        return shortcut + dx

@@ -1,0 +1,105 @@
+"""Losses as pure functions of network outputs; every one returns a scalar of shape (1,)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jittor as jt
+
+GanLoss = Literal["hinge", "least_squares", "cross_entropy", "wasserstein"]
+VggDistance = Literal["l1", "cosine"]
+
+# Wang et al. 2018 (pix2pixHD), for relu1_1 ... relu5_1.
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+def generator_gan_loss(scores: Sequence[jt.Var], kind: GanLoss) -> jt.Var:
+    """How far the discriminators are from taking the picture for real, the mean over the scales.
+
+    hinge (Lim and Ye 2017) and wasserstein (Arjovsky et al. 2017): -mean(D); least_squares (Mao et
+    al. 2017): mean((D - 1)^2); cross_entropy (Goodfellow et al. 2014): mean(softplus(-D)).
+    """
+    if kind in ("hinge", "wasserstein"):
+        terms = [-score.mean() for score in scores]
+    else:
+        terms = [_towards(score, kind, real=True) for score in scores]
+    return _mean(terms)
+
+
+def discriminator_gan_loss(scores: Sequence[jt.Var], kind: GanLoss, *, real: bool) -> jt.Var:
+    """How far the discriminators are from telling real from generated, the mean over scales.
+
+    hinge: mean(max(0, 1 - D)) for real pictures, mean(max(0, 1 + D)) for generated ones;
+    wasserstein: -mean(D), mean(D); least_squares: mean((D - 1)^2), mean(D^2); cross_entropy:
+    mean(softplus(-D)), mean(softplus(D)). Papers as for `generator_gan_loss`.
+    """
+    return _mean([_towards(score, kind, real=real) for score in scores])
+
+
+def _towards(score: jt.Var, kind: GanLoss, *, real: bool) -> jt.Var:
+    sign = -1.0 if real else 1.0
+    if kind == "hinge":
+        return jt.maximum(1.0 + sign * score, 0.0).mean()
+    if kind == "wasserstein":
+        return (sign * score).mean()
+    if kind == "least_squares":
+        distance = score - (1.0 if real else 0.0)
+        return (distance * distance).mean()
+    # softplus(x) = max(x, 0) + log(1 + exp(-|x|)), which no score overflows.
+    x = sign * score
+    return (jt.maximum(x, 0.0) + jt.log(1.0 + jt.exp(-jt.abs(x)))).mean()
+
+
+def feature_matching_loss(
+    fake: Sequence[Sequence[jt.Var]], real: Sequence[Sequence[jt.Var]]
+) -> jt.Var:
+    """L1 distance of the discriminators' features, summed over layers and averaged over scales.
+
+    Wang et al. 2018, equation 3, as published: every layer but the scores; the real picture's
+    features are constants.
+    """
+    terms = [
+        (a - b.detach()).abs().mean()
+        for fakes, reals in zip(fake, real, strict=True)
+        for a, b in zip(fakes[:-1], reals[:-1], strict=True)
+    ]
+    return sum(terms[1:], start=terms[0]) / len(fake)
+
+
+def perceptual_loss(
+    fake: Sequence[jt.Var], real: Sequence[jt.Var], distance: VggDistance = "l1"
+) -> jt.Var:
+    """Weighted distance of VGG-19 features, weights 1/32, 1/16, 1/8, 1/4, 1 from fine to coarse.
+
+    'l1': mean absolute difference (Johnson et al. 2016; Wang et al. 2018). 'cosine': 1 - cosine
+    similarity of the channel vectors, averaged over pixels. `real` is constant.
+    """
+    measure = _l1 if distance == "l1" else _cosine
+    terms = [
+        weight * measure(a, b.detach())
+        for weight, a, b in zip(VGG_WEIGHTS, fake, real, strict=True)
+    ]
+    return sum(terms[1:], start=terms[0])
+
+
+def _l1(a: jt.Var, b: jt.Var) -> jt.Var:
+    return (a - b).abs().mean()
+
+
+def _cosine(a: jt.Var, b: jt.Var) -> jt.Var:
+    product = (a * b).sum(dim=1)
+    lengths = jt.sqrt((a * a).sum(dim=1) * (b * b).sum(dim=1) + 1e-16)
+    return (1.0 - product / lengths).mean()
+
+
+def kl_loss(mean: jt.Var, log_variance: jt.Var) -> jt.Var:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), summed over vector and batch.
+
+    Kingma and Welling 2014, appendix B: -1/2 sum(1 + log_variance - mean^2 - exp(log_variance)).
+    """
+    return -0.5 * (1.0 + log_variance - mean * mean - jt.exp(log_variance)).sum()
+
+
+def _mean(terms: list[jt.Var]) -> jt.Var:
+    return sum(terms[1:], start=terms[0]) / len(terms)

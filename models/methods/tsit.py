@@ -1,0 +1,45 @@
+"""TSIT: layout as content, photograph as style."""
+
+from __future__ import annotations
+
+from typing import final
+
+import jittor as jt
+from jittor import nn
+
+from models.layout import Layout
+from models.methods.base import Method
+from models.networks.tsit import TSITGenerator
+
+
+@final
+class TsitMethod(Method):
+    """Jiang et al. 2020: in training the photograph of the pair is its own style."""
+
+    @property
+    def needs_style(self) -> bool:
+        return self.options.generator.style_stream or self.options.generator.vae
+
+    def noise_shape(self, count: int) -> tuple[int, ...] | None:
+        if self.latent_size is not None:
+            return (count, self.latent_size)
+        if self.options.generator.start == "layout":
+            return None
+        return (count, TSITGenerator.NOISE_CHANNELS, *self.networks["generator"].lowest(self.size))
+
+    def create_generator(self) -> nn.Module:
+        generator = self.options.generator
+        return TSITGenerator(
+            layout_channels=self.layout_channels,
+            channels=generator.channels,
+            halvings=generator.halvings,
+            size=self.size,
+            latent_size=self.latent_size,
+            style_stream=generator.style_stream,
+            start=generator.start,
+            fadain_alpha=generator.fadain_alpha,
+            norm=generator.norm,
+        )
+
+    def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
+        return self.networks["generator"](layout, style, noise)

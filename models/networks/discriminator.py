@@ -1,0 +1,99 @@
+"""The multi-scale patch discriminator of pix2pixHD, with spectral and instance norm as in SPADE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jittor as jt
+from jittor import nn
+
+from models.layers.convolution import Conv2d, add_bias, convolve
+from models.layers.normalization import instance_norm
+from models.layers.resampling import pool_average
+from models.layers.residual import leaky_relu
+from models.layout import Layout
+
+KERNEL_SIZE = 4
+PADDING = 2
+WIDEST = 512
+
+Features = list[jt.Var]
+
+
+class PatchDiscriminator(nn.Module):
+    """Judges overlapping patches of a picture together with its layout.
+
+    Isola et al. 2017 (patches), Park et al. 2019, appendix A: 4 x 4 convolutions; the first without
+    norm, then spectral and instance norm without bias, width doubling up to 512, stride 2 but for
+    the last of them, and a last convolution to one channel. Returns every layer's output, the
+    scores last.
+    """
+
+    def __init__(self, layout_channels: int, channels: int, layers: int):
+        super().__init__()
+        self.layout_channels = layout_channels
+        self.first = Conv2d(layout_channels + 3, channels, KERNEL_SIZE, stride=2, padding=PADDING)
+        widths = [min(channels * 2**i, max(channels, WIDEST)) for i in range(layers)]
+        self.middle = nn.ModuleList(
+            [
+                Conv2d(
+                    widths[i - 1],
+                    widths[i],
+                    KERNEL_SIZE,
+                    stride=1 if i == layers - 1 else 2,
+                    padding=PADDING,
+                    bias=False,
+                    spectral=True,
+                )
+                for i in range(1, layers)
+            ]
+        )
+        self.last = Conv2d(widths[-1], 1, KERNEL_SIZE, padding=PADDING)
+
+    def execute(self, planes: jt.Var, pictures: Sequence[jt.Var]) -> list[Features]:
+        """Layout planes (N, layout_channels, H, W), pictures each (N, 3, H, W) -> features of each.
+
+        The layout's share of the first convolution is computed once for all pictures, and each
+        layer's power iteration is taken once, as if the pictures were one batch.
+        """
+        weight = self.first.weight
+        shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=PADDING)
+        shared = add_bias(shared, self.first.bias)
+        colours = weight[:, self.layout_channels :]
+        features = [
+            [leaky_relu(shared + convolve(picture, colours, stride=2, padding=PADDING))]
+            for picture in pictures
+        ]
+        for layer in self.middle:
+            normalised = layer.normalised_weight()
+            for outputs in features:
+                y = convolve(outputs[-1], normalised, stride=layer.stride, padding=PADDING)
+                outputs.append(leaky_relu(instance_norm(y)))
+        for outputs in features:
+            outputs.append(self.last(outputs[-1]))
+        return features
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """Patch discriminators at full size, half, a quarter ... (Wang et al. 2018, section 3.2)."""
+
+    def __init__(
+        self, *, layout_channels: int, channels: int = 64, layers: int = 4, scales: int = 2
+    ):
+        super().__init__()
+        self.discriminators = nn.ModuleList(
+            [PatchDiscriminator(layout_channels, channels, layers) for _ in range(scales)]
+        )
+
+    def execute(self, layout: Layout, *pictures: jt.Var) -> list[list[Features]]:
+        """Pictures (N, 3, H, W) -> for each picture, for each scale, every layer's output."""
+        planes: jt.Var = layout.one_hot()
+        current = list(pictures)
+        results: list[list[Features]] = [[] for _ in pictures]
+        for index, discriminator in enumerate(self.discriminators):
+            if index > 0:
+                planes = pool_average(planes)
+                current = [pool_average(picture) for picture in current]
+            for result, features in zip(results, discriminator(planes, current), strict=True):
+                result.append(features)
+        return results

@@ -1,0 +1,174 @@
+"""Names of parameters as the published PyTorch checkpoints have them, and back.
+
+    arrays = to_published("spade", arrays)      blocks.0.conv_0.weight -> head_0.conv_0.weight_orig
+    arrays = from_published("spade", arrays)
+
+The published ones: NVlabs/SPADE's generator, encoder and discriminator, EndlessSora/TSIT's
+generator (its discriminator and encoder are SPADE's), torchvision's VGG-19. Values are the same in
+both, shape for shape: only names change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+
+Family = Literal["spade", "tsit", "discriminator", "encoder", "vgg19"]
+Pairs = Iterator[tuple[str, str]]
+
+# Torch's batch norm counts its batches, reads the count only without a momentum, and asks for it.
+BATCH_COUNT = "num_batches_tracked"
+
+# Of a parameter's name, what stands after its layer.
+PLAIN = {"weight": "weight", "bias": "bias"}
+SPECTRAL = {
+    "weight": "weight_orig",
+    "bias": "bias",
+    "spectral_norm.u": "weight_u",
+    "spectral_norm.v": "weight_v",
+}
+STATISTICS = {"running_mean": "running_mean", "running_variance": "running_var"}
+
+# The deepest and widest that `options` allows, which bounds the tables below and nothing else.
+STREAM_LEVELS = 9
+SCALES = 5
+
+MODULATIONS = {"shared": "mlp_shared.0", "gamma": "mlp_gamma", "beta": "mlp_beta"}
+
+
+def to_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A network's whole state under its published names, in the same order.
+
+    Batch norms get a `num_batches_tracked` of 0.
+
+    Raises:
+        ValueError: names that this family does not have; lists all of them.
+    """
+    names = published_names(family, arrays)
+    result: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        result[names[name]] = array
+        if name.endswith(".running_variance"):
+            layer = names[name].rpartition(".")[0]
+            result[f"{layer}.{BATCH_COUNT}"] = np.zeros((), np.int64)
+    return result
+
+
+def from_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A published state under the project's names, in the same order, without batch counts.
+
+    Raises:
+        ValueError: names that this family does not have; lists all of them.
+    """
+    return {name: arrays[key] for key, name in project_names(family, arrays).items()}
+
+
+def published_names(family: Family, names: Iterable[str]) -> dict[str, str]:
+    """The published name of each of a network's `names`, which must be all that it has.
+
+    All, because the depth is told by them: TSIT's blocks are counted from the finest, and the last
+    layer of a discriminator carries its number.
+
+    Raises:
+        ValueError: names that this family does not have; lists all of them.
+    """
+    names = list(names)
+    depth = _count(names, r"blocks\.(\d+)\." if family == "tsit" else r".*\.middle\.(\d+)\.")
+    return _look_up(family, names, dict(_pairs(family, depth)))
+
+
+def project_names(family: Family, names: Iterable[str]) -> dict[str, str]:
+    """The project's name of each of a checkpoint's `names`, which must be all that it has.
+
+    `num_batches_tracked` of a batch norm has none and is left out.
+
+    Raises:
+        ValueError: names that this family does not have; lists all of them.
+    """
+    names = list(names)
+    depth = _count(
+        names, r"(head_0|G_middle_\d+|up_\d+)\." if family == "tsit" else r".*\.model(\d+)\.0\.0\."
+    )
+    table = {published: name for name, published in _pairs(family, depth)}
+    counts = {
+        f"{published.rpartition('.')[0]}.{BATCH_COUNT}"
+        for published in table
+        if published.endswith(".running_var")
+    }
+    return _look_up(family, [name for name in names if name not in counts], table)
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    found = (re.match(pattern, name) for name in names)
+    return len({match[1] for match in found if match})
+
+
+def _look_up(family: str, names: Iterable[str], table: Mapping[str, str]) -> dict[str, str]:
+    names = list(names)
+    unknown = [name for name in names if name not in table]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} names are not of a {family} network of this depth: "
+            f"{', '.join(unknown)}"
+        )
+    return {name: table[name] for name in names}
+
+
+def _pairs(family: Family, depth: int) -> Pairs:
+    """Every (project's name, published name) of a family.
+
+    depth: halvings of 'tsit'; normalised layers of each scale of a 'discriminator'.
+    """
+    if family == "spade":
+        yield from _generator(["head_0", "G_middle_0", "G_middle_1", *_finest(5)])
+    elif family == "tsit":
+        middle = [f"G_middle_{index}" for index in range(depth - 5)]
+        yield from _generator(["head_0", *middle, *_finest(4)][-depth:] if depth else [])
+        for stream in ("content_stream", "style_stream"):
+            for level in range(STREAM_LEVELS):
+                yield from _convolutions(f"{stream}.blocks.{level}", f"{stream}.res_{level}")
+    elif family == "discriminator":
+        for scale in range(SCALES):
+            name, published = f"discriminators.{scale}", f"discriminator_{scale}"
+            yield from _leaves(f"{name}.first", f"{published}.model0.0", PLAIN)
+            for index in range(depth):
+                layer = f"{published}.model{index + 1}.0.0"
+                yield from _leaves(f"{name}.middle.{index}", layer, SPECTRAL)
+            yield from _leaves(f"{name}.last", f"{published}.model{depth + 1}.0", PLAIN)
+    elif family == "encoder":
+        for index in range(6):
+            yield from _leaves(f"layers.{index}", f"layer{index + 1}.0", SPECTRAL)
+        yield from _leaves("mean", "fc_mu", PLAIN)
+        yield from _leaves("log_variance", "fc_var", PLAIN)
+    else:
+        for index in range(37):
+            yield from _leaves(f"features.{index}", f"features.{index}", PLAIN)
+
+
+def _finest(count: int) -> list[str]:
+    return [f"up_{index}" for index in range(count)]
+
+
+def _generator(blocks: Iterable[str]) -> Pairs:
+    yield from _leaves("first", "fc", PLAIN)
+    yield from _leaves("last", "conv_img", PLAIN)
+    for index, block in enumerate(blocks):
+        yield from _convolutions(f"blocks.{index}", block)
+        for norm in ("norm_0", "norm_1", "norm_s"):
+            name, published = f"blocks.{index}.{norm}", f"{block}.{norm}"
+            yield from _leaves(f"{name}.norm", f"{published}.param_free_norm", STATISTICS)
+            for layer, published_layer in MODULATIONS.items():
+                yield from _leaves(f"{name}.{layer}", f"{published}.{published_layer}", PLAIN)
+
+
+def _convolutions(name: str, published: str) -> Pairs:
+    for layer in ("conv_0", "conv_1", "conv_s"):
+        yield from _leaves(f"{name}.{layer}", f"{published}.{layer}", SPECTRAL)
+
+
+def _leaves(name: str, published: str, leaves: Mapping[str, str]) -> Pairs:
+    for leaf, published_leaf in leaves.items():
+        yield f"{name}.{leaf}", f"{published}.{published_leaf}"

@@ -1,0 +1,48 @@
+"""Draw the test layouts with a trained generator: pictures, submission.zip, overview.png.
+
+bash test.sh --name RUN
+python test.py --input_path LABELS --img_path STYLES --output_path DIR --checkpoint FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from options.command_line import parse_test
+from options.errors import UserError
+from options.run import TestOptions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, 2 for what the user must mend, 1 for a fault of the program, 130 for Ctrl-C."""
+    try:
+        return draw(parse_test(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: nothing was written", file=sys.stderr)
+        return 130
+
+
+def draw(options: TestOptions) -> int:
+    from tools.start import start_jittor
+    from tools.submission import BadSubmission, make_submission, plan_submission
+
+    plan = plan_submission(options)
+    print(f"{len(plan.jobs)} layouts, generator {plan.snapshot.path}", flush=True)
+    start_jittor(options.device)
+    try:
+        result = make_submission(plan)
+    except BadSubmission as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{result.count} pictures: {result.folder}")
+    print(f"submission: {result.zip_path}")
+    print(f"overview:   {result.overview_path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The two entry points from end to end, as processes: a tiny TSIT on a tiny dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.checkpoint import find_state
+from training.tensor_file import read_tensors
+
+REPOSITORY = Path(__file__).parents[1]
+SCHEDULE = """# tiny
+--size 32 48
+--classes 4
+--halvings 4
+--channels 2
+--discriminator-channels 2
+--discriminator-layers 2
+--lambda-vgg 0
+--log-every 1
+--sample-every 1000
+--workers 1
+--device cpu
+
+phase  last_epoch  batch_size  subset  learning_rate
+I      2           2           total   1e-3
+II     3           3           total   2e-3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pairs and three test layouts, and a schedule of 3 + 3 + 2 steps."""
+    root = tmp_path_factory.mktemp("train")
+    for name in ("train/imgs", "train/labels", "val/labels"):
+        (root / "data" / name).mkdir(parents=True)
+    for index in range(9):
+        random = np.random.default_rng(index)
+        layout = np.kron(random.integers(0, 4, (4, 6)), np.ones((8, 8))).astype(np.uint16)
+        if index >= 6:
+            Image.fromarray(layout).save(root / f"data/val/labels/t{index}.png")
+            continue
+        image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
+        Image.fromarray(image.astype(np.uint8)).save(root / f"data/train/imgs/p{index}.png")
+        Image.fromarray(layout).save(root / f"data/train/labels/p{index}.png")
+    (root / "tiny.txt").write_text(SCHEDULE)
+    return root
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / program), *arguments]
+
+
+def train_command(folder: Path, name: str, *more: str) -> list[str]:
+    flags = ["--input_path", "data", "--schedule", "tiny.txt", "--name", name, *more]
+    return command("train.py", *flags)
+
+
+def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=900)
+
+
+def losses_of(folder: Path, name: str) -> list[tuple[int, dict[str, float]]]:
+    lines = (folder / "results" / name / "stats.jsonl").read_text().splitlines()
+    return [(record["step"], record["losses"]) for record in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The unbroken run that the others are compared with."""
+    done = run(folder, train_command(folder, "unbroken"))
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_run_ends_with_a_submission(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    place = Path("results/unbroken/submission")
+    assert f"overview:   {place}/overview.png" in trained.stdout
+    assert [step for step, _ in losses_of(folder, "unbroken")] == list(range(1, 9))
+    with zipfile.ZipFile(folder / place / "submission.zip") as archive:
+        assert sorted(archive.namelist()) == ["t6.jpg", "t7.jpg", "t8.jpg"]
+        with archive.open("t7.jpg") as file, Image.open(file) as picture:
+            assert (picture.size, picture.mode, picture.format) == ((512, 384), "RGB", "JPEG")
+    with Image.open(folder / place / "overview.png") as overview:
+        assert overview.width > 700
+
+
+def test_stopped_by_ctrl_c_and_gone_on_with(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    arguments = train_command(folder, "broken")
+    stats = folder / "results/broken/stats.jsonl"
+    with subprocess.Popen(
+        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        deadline = time.monotonic() + 600
+        while not (stats.is_file() and stats.read_text()) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "is saved, and the same command goes on from there" in output
+    assert "Traceback" not in output
+    done = len(losses_of(folder, "broken"))
+    assert 1 <= done < 8
+    state = find_state(folder / "results/broken/checkpoints")
+    assert state is not None and state.progress.step == done
+
+    again = run(folder, arguments)
+    assert again.returncode == 0, again.stderr
+    assert f"going on after step {done}" in again.stdout
+    assert losses_of(folder, "broken") == losses_of(folder, "unbroken")
+    for name in ("generator-0003.safetensors", "state-00000008/state.safetensors"):
+        mine = read_tensors(folder / "results/broken/checkpoints" / name)[0]
+        theirs = read_tensors(folder / "results/unbroken/checkpoints" / name)[0]
+        assert list(mine) == list(theirs)
+        for key, array in mine.items():
+            np.testing.assert_array_equal(array, theirs[key], err_msg=f"{name} {key}")
+    pictures = [folder / "results" / run / "submission/t6.jpg" for run in ("broken", "unbroken")]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_a_finished_run_is_not_trained_again(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    state = folder / "results/unbroken/checkpoints/state-00000008/state.safetensors"
+    before = state.stat().st_mtime_ns
+    done = run(folder, train_command(folder, "unbroken"))
+    assert done.returncode == 0, done.stderr
+    assert "every phase is done, nothing to train" in done.stdout
+    assert state.stat().st_mtime_ns == before
+
+
+def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProcess[str]) -> None:
+    checkpoint = "results/unbroken/checkpoints/generator-0003.safetensors"
+    flags = ["--input_path", "data/val/labels", "--img_path", "data/train/imgs"]
+    drawn = {}
+    for name, more in (("a", []), ("b", ["--batch_size", "3"]), ("raw", ["--weights", "raw"])):
+        arguments = [*flags, "--output_path", name, "--checkpoint", checkpoint, *more]
+        done = run(folder, command("test.py", *arguments))
+        assert done.returncode == 0, done.stderr
+        drawn[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+    assert drawn["a"] == drawn["b"]
+    assert drawn["a"]["t6.jpg"] != drawn["raw"]["t6.jpg"]
+    own = folder / "results/unbroken/submission/t6.jpg"
+    assert own.read_bytes() == drawn["a"]["t6.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "message"),
+    [
+        ("train.py", ["--generater", "spade"], "did you mean --generator?"),
+        ("train.py", ["--data", "absent"], "a folder must exist: absent"),
+        ("train.py", ["--data", "data", "--schedule", "main"], "python -m tools.filter_dataset"),
+        ("train.py", ["--data", "data", "--results-path", "tiny.txt"], "must be writable"),
+        (
+            "train.py",
+            ["--data", "data", "--vgg-weights", "absent.pth"],
+            "absent.pth is not there; fetch https://",
+        ),
+        ("test.py", ["--name", "absent"], "is a run in results: absent is not there"),
+        ("test.py", ["--checkpoint", "tiny.txt"], "no safetensors file"),
+    ],
+)
+def test_what_the_user_must_mend_is_one_line(
+    folder: Path, program: str, flags: list[str], message: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+    done = run(folder, command(program, *flags))
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and message in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path for path in sorted(folder.rglob("*")) if "results" not in path.parts] == [
+        path for path in before if "results" not in path.parts
+    ]
+
+
+def test_other_networks_need_another_run(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    done = run(folder, train_command(folder, "unbroken", "--channels", "4"))
+    assert done.returncode == 2
+    assert "channels: 2 -> 4; give the run's own values, or another --name" in done.stderr
+
+
+def test_a_dry_run_writes_nothing(folder: Path) -> None:
+    done = run(folder, train_command(folder, "dry", "--dry-run"))
+    assert done.returncode == 0, done.stderr
+    assert "would check 6 pairs" in done.stdout and "would start anew" in done.stdout
+    assert not (folder / "results/dry").exists()
+    assert "jittor" not in done.stderr.lower()
+
+
+def test_jittor_is_not_needed_for_a_dry_run(folder: Path) -> None:
+    code = (
+        "import sys, runpy; sys.modules['jittor'] = None; sys.argv = sys.argv[1:]; "
+        f"sys.path.insert(0, {str(REPOSITORY)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    arguments = train_command(folder, "dry", "--dry-run")[1:]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stderr

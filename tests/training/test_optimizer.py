@@ -1,0 +1,71 @@
+"""Adam against its formula in double precision (PyTorch's form of it)."""
+
+from __future__ import annotations
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from training.optimizer import EPSILON, Adam
+
+
+def reference(
+    values: np.ndarray, gradients: list[np.ndarray], rate: float, beta1: float, beta2: float
+) -> np.ndarray:
+    p = values.astype(np.float64)
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(gradients, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        p = p - rate / (1 - beta1**t) * m / (np.sqrt(v) / np.sqrt(1 - beta2**t) + 1e-8)
+    return p
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_follows_the_formula(beta1: float, scale: float) -> None:
+    # At a scale of 1e-9 epsilon is as large as the root: its place in the formula shows.
+    random = np.random.default_rng(0)
+    start = random.normal(size=(3, 4)).astype(np.float32)
+    gradients = [scale * random.normal(size=(3, 4)).astype(np.float32) for _ in range(6)]
+    variable = jt.array(start)
+    adam = Adam({"a": variable}, beta1=beta1, beta2=0.9)
+    for gradient in gradients:
+        adam.step((variable * jt.array(gradient)).sum(), 1e-2)
+    expected = reference(start, gradients, 1e-2, beta1, 0.9)
+    np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=3e-7)
+
+
+def test_late_steps_follow_the_formula_too() -> None:
+    variable = jt.array(np.ones(2, np.float32))
+    adam = Adam({"a": variable}, beta1=0.0, beta2=0.9)
+    adam.n_step = 10_000
+    adam.second["a"].update(jt.array([4.0, 9.0]))
+    adam.step((variable * jt.array([2.0, 3.0])).sum(), 0.1)
+    np.testing.assert_allclose(variable.numpy(), [0.9, 0.9], rtol=1e-6)
+    assert EPSILON == 1e-8
+
+
+def test_other_variables_stay_and_gradients_still_flow() -> None:
+    mine, other = jt.array([1.0, 2.0]), jt.array([3.0, 4.0])
+    adam = Adam({"mine": mine}, beta1=0.0, beta2=0.9)
+    for _ in range(2):
+        adam.step((mine * other).sum(), 0.1)
+    np.testing.assert_array_equal(other.numpy(), [3, 4])
+    assert not mine.is_stop_grad()
+    np.testing.assert_allclose(mine.numpy(), [0.8, 1.8], rtol=1e-5)
+
+
+def test_without_momentum_the_first_moment_is_not_stored() -> None:
+    variable = jt.zeros((2, 3))
+    assert sorted(Adam({"a": variable}, beta1=0.0, beta2=0.9).state()) == ["second.a"]
+    state = Adam({"a": variable}, beta1=0.5, beta2=0.9).state()
+    assert sorted(state) == ["first.a", "second.a"]
+
+
+def test_shapes_and_order_of_operators_are_given_back() -> None:
+    variable = jt.zeros((2, 3, 4))
+    adam = Adam({"a": variable}, beta1=0.0, beta2=0.9)
+    adam.step((variable + 1).sqr().sum(), 0.1)
+    assert variable.shape == [2, 3, 4]
+    assert jt.flags.node_order == 0

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data.folders import Pair
+from options.errors import UserError
+from options.schedule import Phase, Schedule
+from training.phases import (
+    Progress,
+    check_batch_sizes,
+    check_schedule,
+    describe_plan,
+    phases_to_run,
+    plan_phases,
+)
+
+PAIRS = [Pair(f"p{index}", Path(f"p{index}.jpg"), Path(f"p{index}.png")) for index in range(10)]
+MAIN = Schedule(
+    "main",
+    (
+        Phase("I", 38, 2, "total", 2e-4),
+        Phase("II", 71, 3, "selection_1", 1.2e-3),
+        Phase("III", 95, 5, "selection_2", 4e-4),
+    ),
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "selections"
+    folder.mkdir()
+    (folder / "selection_1.txt").write_text("".join(f"p{i}\n" for i in range(7)))
+    (folder / "selection_2.txt").write_text("p1\np2\n")
+    return tmp_path
+
+
+def test_every_phase_has_the_pairs_of_its_subset(dataset: Path) -> None:
+    plan = plan_phases(MAIN, PAIRS, dataset, Progress())
+    assert [len(planned.pairs) for planned in plan] == [10, 7, 2]
+    # 10 // 2, 7 // 3, and fewer pairs than a batch make one step
+    assert [planned.steps_per_epoch for planned in plan] == [5, 2, 1]
+    assert [planned.steps for planned in plan] == [190, 66, 24]
+    assert plan[1].epochs == range(39, 72)
+    assert [planned.steps_done for planned in plan] == [0, 0, 0]
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch(dataset: Path) -> None:
+    whole = plan_phases(MAIN, PAIRS, dataset, Progress())
+    progress = Progress(step=193, epoch=40, step_in_epoch=1, pairs=whole[1].digest)
+    plan = plan_phases(MAIN, PAIRS, dataset, progress)
+    assert [planned.phase.name for planned in plan] == ["II", "III"]
+    assert plan[0].steps_done == 3
+    with pytest.raises(UserError, match="have changed since epoch 40 began"):
+        plan_phases(MAIN, PAIRS[1:], dataset, progress)
+    # Between two epochs other pairs are another order, not a lost one.
+    plan_phases(MAIN, PAIRS[1:], dataset, replace(progress, step_in_epoch=0))
+
+
+def test_one_phase_needs_those_before_it(dataset: Path) -> None:
+    assert [p.name for p in phases_to_run(MAIN, Progress(), "I")] == ["I"]
+    assert [p.name for p in phases_to_run(MAIN, Progress(epoch=39), "II")] == ["II"]
+    assert phases_to_run(MAIN, Progress(epoch=39), "I") == []
+    assert phases_to_run(MAIN, Progress(epoch=96), None) == []
+    with pytest.raises(UserError, match=r"phase I is not done \(it stands in epoch 7 of 38\)"):
+        phases_to_run(MAIN, Progress(epoch=7), "III")
+
+
+def test_only_the_phases_to_run_need_their_selections(tmp_path: Path) -> None:
+    assert len(plan_phases(MAIN, PAIRS, tmp_path, Progress(), "I")) == 1
+    with pytest.raises(UserError, match=r"python -m tools\.filter_dataset --input_path"):
+        plan_phases(MAIN, PAIRS, tmp_path, Progress())
+
+
+def change(index: int, **changes: object) -> Schedule:
+    phases = list(MAIN.phases)
+    phases[index] = replace(phases[index], **changes)
+    return replace(MAIN, phases=tuple(phases))
+
+
+def test_phases_that_have_begun_stay_as_they_were() -> None:
+    progress = Progress(epoch=45, step_in_epoch=1, phases=MAIN.phases[:2])
+    check_schedule(MAIN, progress)
+    check_schedule(change(2, learning_rate=1.0, batch_size=7), progress)
+    check_schedule(change(1, last_epoch=80), progress)
+    check_schedule(change(1, last_epoch=45), progress)
+    longer = (*MAIN.phases, Phase("V", 200, 1, "total", 1e-4))
+    check_schedule(replace(MAIN, phases=longer), progress)
+    for altered in (
+        change(0, last_epoch=37),
+        change(0, learning_rate=1e-4),
+        change(1, batch_size=30),
+        change(1, last_epoch=44),
+        replace(MAIN, phases=MAIN.phases[:1]),
+    ):
+        with pytest.raises(UserError, match="a phase that has begun stays as it was"):
+            check_schedule(altered, progress)
+
+
+def test_a_finished_run_can_be_given_more_epochs() -> None:
+    progress = Progress(epoch=96, phases=MAIN.phases)
+    check_schedule(change(2, last_epoch=120), progress)
+    assert [p.name for p in phases_to_run(change(2, last_epoch=120), progress, None)] == ["III"]
+
+
+def test_batches_are_shared_evenly() -> None:
+    check_batch_sizes(MAIN.phases, 1)
+    check_batch_sizes(MAIN.phases[:1], 2)
+    with pytest.raises(UserError, match=r"phase II has a batch of 3 for 2 .* 2 or 4"):
+        check_batch_sizes(MAIN.phases, 2)
+
+
+def test_progress_goes_through_json() -> None:
+    progress = Progress(12, 3, 1, 4.5, MAIN.phases[:2], "abc")
+    assert Progress.from_dict(json.loads(json.dumps(progress.to_dict()))) == progress
+
+
+def test_the_plan_as_a_table(dataset: Path) -> None:
+    table = describe_plan(plan_phases(MAIN, PAIRS, dataset, Progress()))
+    assert table.splitlines()[2].split() == [
+        *("II", "39-71", "3", "selection_1", "7", "66", "0", "0.0012")
+    ]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from options.errors import UserError
+from options.run import RunOptions
+from training.run_folder import (
+    FREE,
+    SAID,
+    RunFolder,
+    check_space,
+    compare_options,
+    cut_stats,
+    describe_environment,
+    newest_run,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_start_is_recorded(options: RunOptions) -> None:
+    folder = RunFolder(options.training.results_path, "run")
+    assert folder.saved_options() is None
+    folder.open()
+    folder.record_start(options, ["train.py", "--name", "a b"], describe_environment("cpu", 1))
+    folder.record_start(options, ["train.py", "--name", "a b"], describe_environment("cpu", 1))
+    assert folder.saved_options() == options
+    starts = (folder.path / "command.txt").read_text().splitlines()
+    assert len(starts) == 2
+    assert starts[0].endswith("  train.py --name 'a b'")
+    environment = json.loads((folder.path / "environment.json").read_text())
+    assert environment["packages"]["numpy"].startswith("1.")
+    assert environment["cores"] >= 1
+    folder.close()
+
+
+def test_one_process_trains_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "run")
+    folder.open()
+    code = f"from training.run_folder import RunFolder; RunFolder({str(tmp_path)!r}, 'run').open()"
+    command = [sys.executable, "-c", code]
+    second = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert "another one is training" in second.stderr
+    folder.close()
+    assert subprocess.run(command, cwd=REPOSITORY).returncode == 0
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UserError, match=r"must be writable: .*results/run: Not a directory"):
+        RunFolder(tmp_path / "results", "run").open()
+
+
+def test_every_option_is_free_said_or_refused(options: RunOptions) -> None:
+    names = {name for group in options.to_dict().values() for name in group}
+    assert names >= FREE | SAID
+    assert not FREE & SAID
+    kept = names - FREE - SAID
+    # What a run cannot take back, and nothing else.
+    assert kept == {
+        *("height", "width", "classes", "unknown_label", "instances", "flip", "load_scale"),
+        "epoch_images",
+        *("generator", "channels", "halvings", "vae", "latent_size", "style_stream", "start"),
+        *("fadain_alpha", "norm", "discriminator_scales", "discriminator_layers"),
+        *("discriminator_channels", "beta1", "ema_decay", "seed"),
+    }
+
+
+def test_changed_options_are_named(options: RunOptions) -> None:
+    assert compare_options(options, options) == []
+    free = replace(options.training, log_every=7, checkpoint_minutes=1.0, device="cpu")
+    assert compare_options(options, replace(options, training=free)) == []
+    other = replace(options, loss=replace(options.loss, lambda_feature=5.0))
+    assert compare_options(options, other) == ["lambda_feature: 10.0 -> 5.0"]
+    other = replace(
+        options,
+        generator=replace(options.generator, channels=8, style_stream=False),
+        data=replace(options.data, classes=9),
+    )
+    with pytest.raises(UserError, match=r"channels: 2 -> 8; style_stream: true -> false") as error:
+        compare_options(options, other)
+    assert "classes: 4 -> 9" in str(error.value)
+
+
+def test_stats_are_cut_to_the_step_that_is_gone_on_from(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    cut_stats(path, 3)
+    lines = [json.dumps({"step": step}) + "\n" for step in range(1, 6)]
+    path.write_text("".join(lines) + '{"step": 6, "lo')
+    cut_stats(path, 3)
+    assert path.read_text() == "".join(lines[:3])
+
+
+def test_too_little_space(tmp_path: Path) -> None:
+    check_space(tmp_path, 1)
+    with pytest.raises(UserError, match=r"checkpoints need 1000000000\.0 GB on the disk of"):
+        check_space(tmp_path, 10**18)
+
+
+def test_newest_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run in"):
+        newest_run(tmp_path)
+    for age, name in enumerate(["new", "old"]):
+        pointer = tmp_path / name / "checkpoints" / "latest"
+        pointer.parent.mkdir(parents=True)
+        pointer.write_text("x")
+        os.utime(pointer, (1000 - age, 1000 - age))
+    assert newest_run(tmp_path) == "new"

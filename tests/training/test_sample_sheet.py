@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.classes import palette
+from training.sample_sheet import (
+    MARGIN,
+    TEXT_HEIGHT,
+    draw_layout,
+    draw_sheet,
+    fit_cell,
+    save_picture,
+)
+
+
+def test_pictures_stand_in_their_cells() -> None:
+    red, blue = np.zeros((2, 6, 8, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    sheet = draw_sheet([[red, blue], [None, red]], ["a", "b"], cell=(12, 16))
+    assert sheet.size == (MARGIN + 2 * (16 + MARGIN), MARGIN + TEXT_HEIGHT + 2 * (12 + MARGIN))
+    top, left, right = MARGIN + TEXT_HEIGHT, MARGIN, MARGIN + 16 + MARGIN
+    assert sheet.getpixel((left + 8, top + 6)) == (255, 0, 0)
+    assert sheet.getpixel((right + 8, top + 6)) == (0, 0, 255)
+    assert sheet.getpixel((left + 8, top + 12 + MARGIN + 6)) == (255, 255, 255)
+    assert sheet.getpixel((right + 8, top + 12 + MARGIN + 6)) == (255, 0, 0)
+
+
+def test_the_legend_shows_the_classes_that_are_named() -> None:
+    blank = np.full((6, 8, 3), 255, np.uint8)
+    without = draw_sheet([[blank]], [""], cell=(6, 80))
+    sheet = draw_sheet([[blank]], [""], cell=(6, 80), legend=[1, 5, 28], classes=29)
+    assert sheet.height > without.height
+    colours = {colour for _, colour in sheet.getcolors(1 << 16) or []}
+    for number in (1, 5, 28):
+        assert tuple(palette(29)[number].tolist()) in colours
+    assert tuple(palette(29)[0].tolist()) not in colours
+
+
+def test_a_layout_is_resized_without_new_colours() -> None:
+    ids = np.array([[0, 1], [2, 3]])
+    picture = draw_layout(ids, 4, (7, 9))
+    assert picture.shape == (7, 9, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 4
+
+
+def test_cells_keep_the_shape() -> None:
+    assert fit_cell(384, 512) == (192, 256)
+    assert fit_cell(512, 256) == (256, 128)
+
+
+def test_save(tmp_path: Path) -> None:
+    save_picture(Image.new("RGB", (4, 3)), tmp_path / "a.png")
+    save_picture(Image.new("RGB", (4, 3)), tmp_path / "a.jpg", quality=95)
+    assert Image.open(tmp_path / "a.png").format == "PNG"
+    assert Image.open(tmp_path / "a.jpg").format == "JPEG"
+    assert len(list(tmp_path.iterdir())) == 2

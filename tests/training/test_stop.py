@@ -1,0 +1,85 @@
+"""Ctrl-C, tried on real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from training.stop import stop_on_signal
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    head = "import os, signal, subprocess, time\nfrom training.stop import stop_on_signal\n"
+    return subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_request(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signal() as request:
+        assert not request.asked
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        assert request.asked
+        assert request.number == number
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_one_kills_even_within_one_long_instruction() -> None:
+    done = run(
+        """
+        with stop_on_signal():
+            killer = f"for i in 1 2; do sleep .3; kill -INT {os.getpid()}; done"
+            subprocess.Popen(["sh", "-c", killer])
+            sum(range(10**10))  # one instruction to Python, as a step of Jittor is
+            print("survived")
+        """
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stdout == ""
+
+
+def test_a_forked_child_ends_at_sigterm() -> None:
+    done = run(
+        """
+        with stop_on_signal() as request:
+            child = os.fork()
+            if child == 0:
+                time.sleep(10)
+                os._exit(0)
+            time.sleep(.2)
+            os.kill(child, signal.SIGTERM)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), request.asked)
+        """
+    )
+    assert done.stdout == f"{128 + signal.SIGTERM} False\n"
+
+
+def test_outside_the_main_thread_nothing_is_caught() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def work() -> None:
+        with stop_on_signal() as request:
+            seen.append((request.asked, signal.getsignal(signal.SIGINT) is before))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, True)]

@@ -1,0 +1,230 @@
+"""Measures speed and memory on this machine, against PyTorch where that is installed.
+
+    python -m tools.benchmark speed                      both generators, forward and step
+    python -m tools.benchmark speed --torch-python PATH  PyTorch of another environment
+    python -m tools.benchmark memory                     a step of `main` phase I at 512 x 384
+    python -m tools.benchmark loader --data DIR          pictures a second, at the sizes of `main`
+
+Every measurement runs in a process of its own; ours and PyTorch's take turns, so that a machine
+that slows down slows both. What counts is the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from options.errors import UserError
+from options.schedule import load_schedule
+from training.run_folder import write_text
+
+Row = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[1]
+ROW = "{model:6} {pass:8} {height} x {width}  batch {batch}  {seconds:8.2f} s  {rest}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 for what the user must mend."""
+    arguments = parse_arguments(argv)
+    try:
+        rows = arguments.run(arguments)
+        if arguments.json:
+            write_text(Path(arguments.json), json.dumps(rows, indent=1) + "\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags of each measurement."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    kinds = parser.add_subparsers(required=True, metavar="speed | memory | loader")
+    speed = kinds.add_parser("speed", help="forward pass and training step")
+    speed.add_argument(
+        "--generators", nargs="+", choices=("spade", "tsit"), default=["spade", "tsit"]
+    )
+    speed.add_argument(
+        "--passes", nargs="+", choices=("forward", "step"), default=["forward", "step"]
+    )
+    speed.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
+    speed.add_argument("--batch", type=int, default=1)
+    speed.add_argument("--halvings", type=int, default=6)
+    speed.add_argument("--channels", type=int, default=64)
+    speed.add_argument("--classes", type=int, default=29)
+    speed.add_argument("--layouts", default="random", help="folder of pairs, or random")
+    speed.add_argument("--rounds", type=int, default=3, help="processes of each")
+    speed.add_argument("--repeats", type=int, default=5, help="counted passes of a process")
+    speed.add_argument("--torch-python", help="a Python with torch; default this one, if it has it")
+    speed.set_defaults(run=measure_speed)
+    memory = kinds.add_parser("memory", help="peak memory of a training step of main, phase I")
+    memory.add_argument("--generators", nargs="+", choices=("spade", "tsit"), default=["tsit"])
+    memory.set_defaults(run=measure_memory)
+    loader = kinds.add_parser("loader", help="pictures a second, decoded and augmented")
+    loader.add_argument("--data", "--input_path", required=True, dest="data", metavar="DIR")
+    loader.add_argument("--classes", type=int, default=29)
+    loader.add_argument("--unknown-label", type=int)
+    loader.add_argument("--workers", type=int, default=2)
+    loader.set_defaults(run=measure_loader)
+    for kind in (speed, memory, loader):
+        kind.add_argument("--json", metavar="FILE", help="write the rows there too")
+    return parser.parse_args(argv)
+
+
+def measure_speed(arguments: argparse.Namespace) -> list[Row]:
+    """One row a generator and pass: seconds, and the ratio to PyTorch's of the same network."""
+    torch_python = find_torch(arguments.torch_python)
+    if torch_python is None:
+        print("no PyTorch here: our times alone (--torch-python names a Python that has it)")
+    rows = []
+    for generator in arguments.generators:
+        for kind in arguments.passes:
+            flags = network_flags(arguments, generator, kind)
+            rows.append(compare(generator, kind, arguments, flags, torch_python))
+            print_row(rows[-1])
+    return rows
+
+
+def network_flags(arguments: argparse.Namespace, generator: str, kind: str) -> list[str]:
+    """The flags that both timing programs take."""
+    flags = ["--generator", generator, "--pass", kind, "--size", *map(str, arguments.size)]
+    for name in ("batch", "halvings", "channels", "classes", "layouts"):
+        flags += [f"--{name}", str(getattr(arguments, name))]
+    return [*flags, "--rounds", str(arguments.repeats)]
+
+
+def compare(
+    generator: str,
+    kind: str,
+    arguments: argparse.Namespace,
+    flags: Sequence[str],
+    torch_python: str | None,
+) -> Row:
+    """Run ours and PyTorch's in turn; ratios are taken within a round."""
+    ours, theirs, ratios = [], [], []
+    for _ in range(arguments.rounds):
+        ours.append(run_timer([sys.executable, "-m", "tools.benchmarks.time_network", *flags]))
+        if torch_python is not None:
+            theirs.append(run_timer([torch_python, "-m", "tests.reference.time_step", *flags]))
+            ratios.append(_median(theirs[-1]) / _median(ours[-1]))
+    height, width = arguments.size
+    row: Row = {"model": generator, "pass": kind, "height": height, "width": width}
+    row |= {"batch": arguments.batch, "layouts": arguments.layouts}
+    row["seconds"] = statistics.median(map(_median, ours))
+    row["peak_mb"] = max(result["peak_mb"] for result in ours)
+    if theirs:
+        row["torch_seconds"] = statistics.median(map(_median, theirs))
+        row["torch_peak_mb"] = max(result["peak_mb"] for result in theirs)
+        row["ratio"] = statistics.median(ratios)
+    return row
+
+
+def _median(result: Row) -> float:
+    return statistics.median(result["seconds"])
+
+
+def print_row(row: Row) -> None:
+    """One line: ours, and PyTorch's beside it."""
+    rest = f"{row['peak_mb']} MB"
+    if "ratio" in row:
+        rest += f"   PyTorch {row['torch_seconds']:.2f} s  {row['torch_peak_mb']} MB"
+        rest += f"   PyTorch / ours {row['ratio']:.2f}"
+    print(ROW.format(**row, rest=rest), flush=True)
+
+
+def run_timer(command: Sequence[str]) -> Row:
+    """The JSON on the last line of what a timing program prints; UserError where it failed."""
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if result.returncode:
+        said = (result.stderr or result.stdout).strip().splitlines()
+        raise UserError(
+            f"a measurement must run to its end: {' '.join(command[:3])} stopped with "
+            f"{result.returncode}: {said[-1] if said else 'and said nothing'}"
+        )
+    row: Row = json.loads(result.stdout.strip().splitlines()[-1])
+    return row
+
+
+def find_torch(wanted: str | None) -> str | None:
+    """A Python that has torch; None where none was named and this one has none."""
+    python = wanted or sys.executable
+    if shutil.which(python) is None:
+        raise UserError(f"--torch-python is a Python: {python} is not there")
+    probe = [python, "-c", "import importlib.util as u; raise SystemExit(not u.find_spec('torch'))"]
+    if subprocess.run(probe, check=False).returncode == 0:
+        return python
+    if wanted:
+        raise UserError(f"--torch-python needs torch: {python} has none; pip install torch there")
+    return None
+
+
+def measure_memory(arguments: argparse.Namespace) -> list[Row]:
+    """Peak memory and seconds of a step as phase I of `main` makes it, without VGG."""
+    phase = load_schedule("main").phases[0]
+    rows = []
+    for generator in arguments.generators:
+        flags = ["--generator", generator, "--pass", "step", "--size", "384", "512"]
+        flags += ["--halvings", "7", "--batch", str(phase.batch_size), "--rounds", "1"]
+        result = run_timer([sys.executable, "-m", "tools.benchmarks.time_network", *flags])
+        row = {"model": generator, "pass": "step", "height": 384, "width": 512}
+        row |= {"batch": phase.batch_size, "layouts": "random", "peak_mb": result["peak_mb"]}
+        rows.append(row | {"seconds": _median(result)})
+        print_row(rows[-1])
+    return rows
+
+
+def measure_loader(arguments: argparse.Namespace) -> list[Row]:
+    """Pictures a second at 512 x 384 for each batch size of `main`, over at least 10 seconds."""
+    from data.folders import find_pairs
+    from data.loader import BatchLoader
+
+    pairs = find_pairs(arguments.data).pairs
+    rows = []
+    for batch_size in sorted({phase.batch_size for phase in load_schedule("main").phases}):
+        with BatchLoader(
+            pairs,
+            height=384,
+            width=512,
+            batch_size=batch_size,
+            classes=arguments.classes,
+            unknown_label=arguments.unknown_label,
+            epoch_images=max(len(pairs), 50 * batch_size),
+            workers=arguments.workers,
+        ) as loader:
+            rate = time_batches(loader.epoch, batch_size)
+        rows.append({"height": 384, "width": 512, "batch": batch_size, "images_per_second": rate})
+        print(
+            f"batch {batch_size:3}: {rate:.0f} pictures a second with {arguments.workers} workers"
+        )
+    return rows
+
+
+def time_batches(epoch: Callable[[int], Any], batch_size: int, seconds: float = 10.0) -> float:
+    """Pictures a second of an iterator of batches, after its first one."""
+    number, count, start = 0, 0, 0.0
+    while True:
+        for _ in epoch(number):
+            if not start:
+                start = time.perf_counter()
+                continue
+            count += batch_size
+            if time.perf_counter() - start > seconds:
+                return count / (time.perf_counter() - start)
+        number += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

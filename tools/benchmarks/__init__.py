@@ -1,0 +1,1 @@
+"""What `python -m tools.benchmark` measures, each in a module with a `run`."""

@@ -1,0 +1,101 @@
+"""Times one network of this project in this process and prints a JSON line.
+
+    python -m tools.benchmarks.time_network --generator spade --pass step --size 192 256
+
+The line: seconds (a list, one a round, the first two rounds left out), peak_mb, parameters.
+tests/reference/time_step.py is its counterpart in PyTorch, with the same flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from options.command_line import parse_train
+from options.run import RunOptions
+
+# The first compiles, the second fills the allocator.
+UNCOUNTED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and return 0."""
+    options = parse_arguments(argv)
+    from tools.start import start_jittor
+
+    start_jittor(options.device)
+    run = prepare_pass(options)
+    seconds = []
+    for _ in range(UNCOUNTED + options.rounds):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds[UNCOUNTED:], "peak_mb": round(peak)}))
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags, which tests/reference/time_step.py shares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--generator", choices=("spade", "tsit"), required=True)
+    parser.add_argument("--pass", dest="kind", choices=("forward", "step"), required=True)
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--halvings", type=int, default=6)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--classes", type=int, default=29)
+    parser.add_argument("--layouts", default="random", help="a folder of layouts, or random")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    return parser.parse_args(argv)
+
+
+def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
+    """A function that runs the pass once, to its end."""
+    import jittor as jt
+    import numpy as np
+
+    from models.layout import Layout
+    from models.methods import create_method
+    from tools.benchmarks.layouts import read_layouts
+    from training.learner import Learner
+
+    height, width = options.size
+    method = create_method(network_options(options))
+    ids = read_layouts(options.layouts, options.batch, height, width, options.classes)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
+    image = jt.array(pixels.astype(np.float32))
+    if options.kind == "step":
+        learner = Learner(method, network_options(options))
+
+        def step() -> None:
+            layout = Layout(jt.array(ids), options.classes)
+            learner.step(layout, image, learning_rate=2e-4, seed=0)
+            jt.sync_all(True)
+
+        return step
+    method.eval()
+
+    def forward() -> None:
+        with jt.no_grad():
+            method.generate(Layout(jt.array(ids), options.classes), image).sync()
+        jt.sync_all(True)
+
+    return forward
+
+
+def network_options(options: argparse.Namespace) -> RunOptions:
+    """The published network of that size, without VGG and EMA, which its counterpart lacks."""
+    flags = ["--schedule", "main", "--generator", options.generator]
+    flags += ["--size", *map(str, options.size), "--classes", str(options.classes)]
+    flags += ["--halvings", str(options.halvings), "--channels", str(options.channels)]
+    return parse_train([*flags, "--lambda-vgg", "0", "--ema-decay", "0"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,379 @@
+"""The submission: a picture for every test layout, zipped and looked at again.
+
+    plan = plan_submission(options)     # what is wrong is said here, before Jittor is imported
+    result = make_submission(plan)      # pictures, submission.zip, overview.png
+
+Pictures are drawn one at a time with noise that follows from the seed and the layout's name, so
+that the same seed gives the same files whatever is drawn beside them and in whichever order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from data.folders import LayoutFolder, find_pairs, find_test_layouts, pictures_by_stem, stem_of
+from data.images import PictureError
+from data.loader import read_layout, read_photograph
+from data.styles import (
+    build_layout_index,
+    find_style_table,
+    read_style_table,
+    styles_from_table,
+)
+from data.workers import run_all
+from options.errors import UserError
+from options.run import TestOptions
+from training.checkpoint import Snapshot, latest_snapshot, read_snapshot
+from training.run_folder import RunFolder, newest_run
+from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
+
+if TYPE_CHECKING:
+    from training.painter import Painter
+
+QUALITY = 95
+OVERVIEW_ROWS = 12
+ZIP_NAME = "submission.zip"
+OVERVIEW_NAME = "overview.png"
+SHOWN_FAULTS = 5
+
+
+class BadSubmission(Exception):
+    """The files that were written are not what a submission must be: a fault of this program."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make: its layout, and the photograph that gives it its style, if any."""
+
+    layout_path: Path
+    style_path: Path | None
+
+    @property
+    def name(self) -> str:
+        """The picture's file name."""
+        return self.layout_path.stem + ".jpg"
+
+
+@dataclass(frozen=True)
+class SubmissionPlan:
+    """What will be drawn, by what, and where to; everything in it has been checked."""
+
+    options: TestOptions
+    snapshot: Snapshot
+    jobs: list[Job]
+    output_path: Path
+    own_folder: bool  # the run's own submission/ folder, which is replaced as a whole
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was written."""
+
+    folder: Path
+    zip_path: Path
+    overview_path: Path
+    count: int
+
+
+def plan_submission(options: TestOptions) -> SubmissionPlan:
+    """Find generator, layouts and styles, and check every layout.
+
+    Raises UserError where one of them is missing or bad.
+    """
+    path, output_path = _find_checkpoint(options)
+    snapshot = read_snapshot(path)
+    data = snapshot.options.data
+    if options.input_path is None and data.input_path is None:
+        raise UserError(f"{path} does not say what it was trained on; name --input_path LABELS")
+    if options.input_path is not None:
+        layouts = find_test_layouts(options.input_path)
+    else:
+        layouts = find_run_layouts(str(data.input_path))
+    _check_layouts(layouts.paths, snapshot)
+    styles = _find_styles(options, snapshot, layouts.root, layouts.paths)
+    jobs = [Job(layout, style) for layout, style in zip(layouts.paths, styles, strict=True)]
+    own_folder = options.output_path is None
+    if options.output_path is not None:
+        output_path = Path(options.output_path).expanduser()
+    return SubmissionPlan(options, snapshot, jobs, output_path, own_folder)
+
+
+def find_run_layouts(dataset: str) -> LayoutFolder:
+    """The test layouts of a training dataset; UserError where it has none of its own."""
+    layouts = find_test_layouts(dataset)
+    if layouts.root.resolve() in {p.label_path.parent.resolve() for p in find_pairs(dataset).pairs}:
+        raise UserError(
+            f"test layouts are others than the training pairs': {dataset} has none besides "
+            f"{layouts.root}; name --input-path LABELS"
+        )
+    return layouts
+
+
+def make_submission(plan: SubmissionPlan, painter: Painter | None = None) -> Submission:
+    """Draw every picture, zip them, read the zip back, and draw the overview.
+
+    Everything is made in a temporary folder and moved when it is whole. Raises UserError where the
+    folder cannot be written, BadSubmission where the zip is not what it must be.
+    """
+    if painter is None:
+        from training.painter import load_painter  # Jittor only now
+
+        painter = load_painter(plan.snapshot, plan.options.weights)
+    _check_style_flag(plan.options, painter)
+    try:
+        plan.output_path.parent.mkdir(parents=True, exist_ok=True)
+        if not plan.own_folder:
+            plan.output_path.mkdir(exist_ok=True)
+        place = plan.output_path.parent if plan.own_folder else plan.output_path
+        with tempfile.TemporaryDirectory(prefix=".submission-", dir=place) as name:
+            folder = Path(name)
+            _draw_all(plan, painter, folder)
+            _write_zip(folder, [job.name for job in plan.jobs])
+            size = (plan.options.height, plan.options.width)
+            check_zip(folder / ZIP_NAME, [job.name for job in plan.jobs], size)
+            _draw_overview(plan, painter, folder)
+            _move(folder, plan)
+    except OSError as error:
+        raise UserError(
+            f"the submission must be written: {plan.output_path}: {error.strerror}; see "
+            "--output-path"
+        ) from None
+    folder = plan.output_path
+    return Submission(folder, folder / ZIP_NAME, folder / OVERVIEW_NAME, len(plan.jobs))
+
+
+def check_zip(path: Path, names: Sequence[str], size: tuple[int, int]) -> None:
+    """Read a submission back: flat, these names and no other, RGB JPEGs of `size` (height, width).
+
+    Raises BadSubmission that says what is off.
+    """
+    with zipfile.ZipFile(path) as archive:
+        found = archive.namelist()
+        if sorted(found) != sorted(names):
+            wrong = sorted(set(found) ^ set(names)) or ["a name that stands twice"]
+            raise BadSubmission(
+                f"{path} must hold {len(names)} pictures: it holds {len(found)}; off is {wrong[0]}"
+            )
+        for name in found:
+            with archive.open(name) as file, Image.open(file) as picture:
+                picture.load()
+                kind = (picture.format, picture.mode, picture.height, picture.width)
+            if kind != ("JPEG", "RGB", *size):
+                raise BadSubmission(
+                    f"{path}: each picture is an RGB JPEG of {size[0]} x {size[1]} (height x "
+                    f"width): {name} is {kind[0]} {kind[1]} of {kind[2]} x {kind[3]}"
+                )
+
+
+def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
+    """The snapshot's path, and where its pictures go where nothing else is asked."""
+    if options.checkpoint is not None:
+        path = Path(options.checkpoint).expanduser()
+        home = path.absolute().parent
+        return path, (home.parent if home.name == "checkpoints" else home) / "submission"
+    name = options.name or newest_run(options.results_path)
+    folder = RunFolder(options.results_path, name)
+    if not folder.path.is_dir():
+        root = folder.path.parent
+        names = [p.parent.name for p in sorted(root.glob("*/checkpoints"))]
+        raise UserError(
+            f"--name is a run in {root}: {name} is not there; "
+            + (f"there are {', '.join(names[:5])}" if names else "there is none yet")
+        )
+    return latest_snapshot(folder.checkpoints), folder.path / "submission"
+
+
+class _LayoutChecker:
+    """Reads a layout in whatever process, and says what is wrong with it."""
+
+    def __init__(self, classes: int, unknown_label: int | None) -> None:
+        self.classes, self.unknown_label = classes, unknown_label
+
+    def __call__(self, path: Path) -> str | None:
+        try:
+            read_layout(path, classes=self.classes, unknown_label=self.unknown_label)
+        except PictureError as error:
+            return str(error)
+        return None
+
+
+def _check_layouts(paths: Sequence[Path], snapshot: Snapshot) -> None:
+    data = snapshot.options.data
+    answers = run_all(
+        _LayoutChecker, (data.classes, data.unknown_label), paths, workers=data.workers
+    )
+    faults = [answer for answer in answers if answer is not None]
+    if faults:
+        more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        raise UserError(
+            f"every layout must be good: {len(faults)} of {len(paths)} are not: "
+            f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
+        )
+
+
+def _find_styles(
+    options: TestOptions, snapshot: Snapshot, root: Path, layouts: list[Path]
+) -> list[Path] | list[None]:
+    """The style photograph of each layout; None for all where the generator takes none."""
+    generator = snapshot.options.generator
+    takes_style = generator.vae or (generator.generator == "tsit" and generator.style_stream)
+    if options.style == "noise" or not takes_style:
+        return [None] * len(layouts)
+    if options.style != "reference":
+        path = Path(options.style).expanduser()
+        if not path.is_file():
+            raise UserError(
+                f"--style is reference, noise or a photograph: {path} is not there; name a file"
+            )
+        return [path] * len(layouts)
+    return _reference_styles(options, snapshot, root, layouts)
+
+
+def _reference_styles(
+    options: TestOptions, snapshot: Snapshot, root: Path, layouts: list[Path]
+) -> list[Path]:
+    """By label_to_img.json, else the layout's own name, else the nearest training layout."""
+    data = snapshot.options.data
+    dataset = data.input_path
+    photographs = pictures_by_stem(options.img_path) if options.img_path is not None else None
+    table_path = find_style_table(root, dataset)
+    if photographs is not None and all(stem_of(path) in photographs for path in layouts):
+        own = [photographs[stem_of(path)] for path in layouts]
+    else:
+        own = None
+    if table_path is None and own is not None:
+        return own
+    if dataset is None or not Path(dataset).is_dir():
+        if table_path is not None and photographs is not None:
+            return styles_from_table(read_style_table(table_path), layouts, photographs)
+        raise UserError(
+            f"styles are photographs of the training data: {dataset} is not there; name "
+            "--img-path with a label_to_img.json beside the layouts, or --style PHOTOGRAPH"
+        )
+    pairs = find_pairs(dataset).pairs
+    if photographs is None:
+        photographs = {pair.stem: pair.image_path for pair in pairs}
+    if table_path is not None:
+        return styles_from_table(read_style_table(table_path), layouts, photographs)
+    known = [pair for pair in pairs if pair.stem in photographs]
+    if not known:
+        raise UserError(
+            f"a style is the photograph of the nearest training layout: none in {options.img_path} "
+            f"has the name of a layout of {dataset}; leave --img-path out, or add a "
+            "label_to_img.json"
+        )
+    with tqdm(
+        total=len(known), desc="reading layouts", unit="", disable=not sys.stderr.isatty()
+    ) as bar:
+        index = build_layout_index(
+            known,
+            classes=data.classes,
+            unknown_label=data.unknown_label,
+            workers=data.workers,
+            progress=lambda done, total: bar.update(done - bar.n),
+        )
+    stem_at = {pair.image_path: pair.stem for pair in known}
+    nearest = [
+        index.nearest(read_layout(path, classes=data.classes, unknown_label=data.unknown_label))
+        for path in layouts
+    ]
+    return [photographs[stem_at[path]] for path in nearest]
+
+
+def _check_style_flag(options: TestOptions, painter: Painter) -> None:
+    if options.style == "noise" and not painter.has_encoder and not painter.takes_noise:
+        raise UserError(
+            "--style noise needs a generator that takes noise (--vae, or tsit with --start noise): "
+            "this one does not; leave --style out"
+        )
+    if options.style == "noise" and painter.takes_style and not painter.has_encoder:
+        raise UserError(
+            "--style noise: this generator takes its style from a photograph alone; leave --style "
+            "out, or name a photograph"
+        )
+
+
+def _draw_all(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
+    with tqdm(plan.jobs, desc="drawing", unit=" pictures", disable=not sys.stderr.isatty()) as jobs:
+        for job in jobs:
+            picture = Image.fromarray(paint_job(job, plan.options, painter))
+            size = (plan.options.width, plan.options.height)
+            if picture.size != size:
+                picture = picture.resize(size, Image.Resampling.LANCZOS)
+            picture.save(folder / job.name, "JPEG", quality=QUALITY)
+
+
+def paint_job(job: Job, options: TestOptions, painter: Painter) -> NDArray[np.uint8]:
+    """The picture of one job at the generator's own size, uint8 (H, W, 3)."""
+    data = painter.options.data
+    layout = read_layout(
+        job.layout_path, *painter.size, classes=data.classes, unknown_label=data.unknown_label
+    )
+    style = None if job.style_path is None else read_photograph(job.style_path, *painter.size)
+    noise = None
+    if style is None or not painter.has_encoder:
+        noise = painter.sample_noise(options.seed, stem_of(job.layout_path))
+    return painter.paint(layout, style=style, noise=noise)
+
+
+def _write_zip(folder: Path, names: Sequence[str]) -> None:
+    with zipfile.ZipFile(folder / ZIP_NAME, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            # One date for all: the same pictures make the same zip.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, (folder / name).read_bytes())
+
+
+def _draw_overview(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
+    count = min(OVERVIEW_ROWS, len(plan.jobs))
+    jobs = [plan.jobs[index * len(plan.jobs) // count] for index in range(count)]
+    data = painter.options.data
+    cell = fit_cell(plan.options.height, plan.options.width)
+    with_style = any(job.style_path is not None for job in jobs)
+    seen: set[int] = set()
+    rows = []
+    for job in jobs:
+        layout = read_layout(
+            job.layout_path, classes=data.classes, unknown_label=data.unknown_label
+        )
+        seen.update(np.unique(layout).tolist())
+        row: list[NDArray[np.uint8] | None] = [draw_layout(layout, painter.classes, cell)]
+        if with_style:
+            row.append(read_photograph(job.style_path, *cell) if job.style_path else None)
+        with Image.open(folder / job.name) as picture:
+            row.append(np.array(picture))
+        rows.append(row)
+    titles = ["layout", "style", "result"] if with_style else ["layout", "result"]
+    sheet = draw_sheet(rows, titles, cell=cell, legend=sorted(seen), classes=painter.classes)
+    save_picture(sheet, folder / OVERVIEW_NAME)
+
+
+def _move(folder: Path, plan: SubmissionPlan) -> None:
+    """Put finished files in place: the run's own folder as a whole, another file by file."""
+    target = plan.output_path
+    if not plan.own_folder:
+        for path in sorted(folder.iterdir()):
+            os.replace(path, target / path.name)
+        return
+    folder.chmod(0o755)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(folder, target)
+    folder.mkdir()  # for the TemporaryDirectory, which removes it
+    shutil.rmtree(old, ignore_errors=True)

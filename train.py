@@ -1,0 +1,170 @@
+"""Train a generator of landscapes from layouts, then draw the test layouts.
+
+    bash train.sh                                               the demo dataset, schedule quick
+    bash train.sh --data DIR --schedule main --name RUN         the contest's run
+    python train.py --input_path DIR --dry-run                  says what would happen
+
+The same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from options.command_line import parse_train
+from options.errors import UserError
+from options.run import RunOptions, TestOptions
+from options.schedule import Schedule, load_schedule
+
+DEMO_PAIRS = 240
+DEMO_TEST_LAYOUTS = 12
+DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 for what the user must mend, 1 where training failed, 130 for Ctrl-C."""
+    try:
+        options = parse_train(sys.argv[1:] if argv is None else argv)
+        schedule = load_schedule(options.training.schedule)
+        if options.training.dry_run:
+            return say_what_would_happen(options, schedule)
+        return run(options, schedule)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped before training began; the same command starts again", file=sys.stderr)
+        return 130
+
+
+def run(options: RunOptions, schedule: Schedule) -> int:
+    """Draw the demo dataset where none is given, check, train, make the submission."""
+    from tools.start import rank_in_job, start_jittor
+    from training.preparation import check_cheaply
+
+    rank, processes = rank_in_job()
+    if rank == 0:
+        print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)
+        if options.data.input_path is None:
+            draw_demo_data(demo_path(options))
+    if options.data.input_path is None:
+        options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
+    if rank == 0:
+        check_cheaply(options, schedule, processes)
+    route = start_jittor(options.training.device)
+    outcome = train_run(options, schedule, route.device)
+    if outcome == 0 and rank == 0:
+        return finish(options, schedule)
+    return outcome
+
+
+def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
+    """Check the pairs, then run the phases; the exit code."""
+    from training import processes
+    from training.log import Log
+    from training.loop import TrainingFailed, train
+    from training.preparation import prepare_run
+    from training.run_folder import RunFolder
+    from training.stop import Stopped
+
+    rank = processes.rank()
+    folder = RunFolder(options.training.results_path, str(options.training.name))
+    log = Log(folder, silent=rank > 0)
+    # The first process checks the pairs; the others wait for its answers.
+    preparation = prepare_run(options, schedule, log) if rank == 0 else None
+    processes.wait_for_all()
+    if preparation is None:
+        preparation = prepare_run(options, schedule, log, writer=False)
+    try:
+        if preparation.plan:
+            train(preparation, log, device)
+        else:
+            log.say(f"run {folder.name}: every phase is done, nothing to train")
+    except Stopped as stopped:
+        return stopped.exit_code
+    except TrainingFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        log.close()
+        preparation.folder.close()
+    return 0
+
+
+def finish(options: RunOptions, schedule: Schedule) -> int:
+    """Make the submission where the run is complete and its dataset has test layouts."""
+    from tools.submission import (
+        BadSubmission,
+        find_run_layouts,
+        make_submission,
+        plan_submission,
+    )
+    from training.preparation import find_progress
+
+    training = options.training
+    _, state, _ = find_progress(options, schedule)
+    command = f"bash test.sh --name {training.name}"
+    print(f"sample sheets: {Path(training.results_path, str(training.name), 'samples')}")
+    if state is None or state.progress.epoch <= schedule.last_epoch:
+        print(f"phases are left to train; pictures so far: {command}")
+        return 0
+    try:
+        find_run_layouts(str(options.data.input_path))
+    except UserError:
+        print(f"the dataset has no test layouts; for a submission: {command} --input_path LABELS")
+        return 0
+    wanted = TestOptions(
+        name=training.name, results_path=training.results_path, device=training.device
+    )
+    try:
+        result = make_submission(plan_submission(wanted))
+    except BadSubmission as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{result.count} pictures: {result.folder}")
+    print(f"submission: {result.zip_path}")
+    print(f"overview:   {result.overview_path}")
+    return 0
+
+
+def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:
+    """Print options, schedule and what a start would do, and write nothing."""
+    print(options.describe(), end="\n\n")
+    path = demo_path(options)
+    if options.data.input_path is None and not path.is_dir():
+        print(schedule.describe(), end="\n\n")
+        print(f"would draw the demo dataset in {path}: {DEMO_PAIRS} pairs")
+        return 0
+    if options.data.input_path is None:
+        options = replace(options, data=replace(options.data, input_path=str(path)))
+    from training.preparation import describe_run
+
+    print(describe_run(options, schedule))
+    return 0
+
+
+def demo_path(options: RunOptions) -> Path:
+    """Where the built-in dataset is drawn."""
+    return Path(options.training.results_path) / "demo_dataset"
+
+
+def draw_demo_data(path: Path) -> None:
+    """Draw the built-in dataset, or what is missing of it."""
+    from tools.make_demo_data import make
+
+    if not path.is_dir():
+        print(f"drawing the demo dataset: {path}", flush=True)
+    make(
+        path,
+        count=DEMO_PAIRS,
+        test_count=DEMO_TEST_LAYOUTS,
+        height=DEMO_SIZE[0],
+        width=DEMO_SIZE[1],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What learns: the method's networks, their optimizers, and the average of the generator.
+
+learner = Learner(method, options)
+losses = learner.step(layout, image, learning_rate=2e-4, seed=1234)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+import jittor as jt
+import numpy as np
+
+from models.layout import Layout
+from options.run import RunOptions
+from training import processes
+from training.ema import Average
+from training.optimizer import Adam
+from training.variables import assign_arrays, name_variables
+
+Losses = dict[str, jt.Var]
+
+
+class Trainable(Protocol):
+    """What a method must offer to be trained; see models.methods."""
+
+    networks: dict[str, jt.nn.Module]
+
+    @property
+    def needs_style(self) -> bool: ...
+
+    def generator_losses(self, layout: Layout, image: jt.Var) -> tuple[Losses, jt.Var]: ...
+
+    def discriminator_losses(self, layout: Layout, image: jt.Var) -> Losses: ...
+
+    def generator_parameters(self) -> list[tuple[str, jt.Var]]: ...
+
+    def discriminator_parameters(self) -> list[tuple[str, jt.Var]]: ...
+
+    def noise_shape(self, count: int) -> tuple[int, ...] | None: ...
+
+    def generate(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var: ...
+
+    def train(self) -> None: ...
+
+    def eval(self) -> None: ...
+
+
+class Learner:
+    """One method in training: steps, and the state that a step depends on."""
+
+    def __init__(self, method: Trainable, options: RunOptions) -> None:
+        optimizer = options.optimizer
+        self.method = method
+        self.ttur = optimizer.ttur
+        generator = dict(method.generator_parameters())
+        discriminator = dict(method.discriminator_parameters())
+        betas = {"beta1": optimizer.beta1, "beta2": optimizer.beta2}
+        self.optimizers = {
+            "generator": Adam(generator, **betas),
+            "discriminator": Adam(discriminator, **betas),
+        }
+        self.average = Average(generator, optimizer.ema_decay)
+        method.train()
+
+    def step(
+        self, layout: Layout, image: jt.Var, *, learning_rate: float, seed: int
+    ) -> dict[str, float]:
+        """One step of the generator, then one of the discriminator; returns the weighted losses.
+
+        With TTUR (Heusel et al. 2017) the generator moves at half of `learning_rate`, the
+        discriminator at twice. All random numbers of the step come from `seed`.
+        """
+        jt.set_global_seed(seed)
+        slow, fast = (0.5, 2.0) if self.ttur else (1.0, 1.0)
+        losses, _ = self.method.generator_losses(layout, image)
+        self.optimizers["generator"].step(_total(losses), slow * learning_rate)
+        # Run it now: memory for one side's activations at a time, and the discriminator sees the
+        # pictures of the generator as it has become.
+        jt.sync_all()
+        self.average.update()
+        judged = self.method.discriminator_losses(layout, image)
+        self.optimizers["discriminator"].step(_total(judged), fast * learning_rate)
+        # Random numbers are drawn when the graph runs: nothing of this step may be left over for
+        # the next one's seed.
+        jt.sync_all()
+        both = losses | judged
+        values = jt.fetch_sync(list(both.values()))
+        return {name: value.item() for name, value in zip(both, values, strict=True)}
+
+    @contextmanager
+    def drawing(self) -> Iterator[Trainable]:
+        """The method in evaluation mode with averaged weights, for the length of a `with` block."""
+        self.method.eval()
+        try:
+            with self.average.applied(), jt.no_grad():
+                yield self.method
+        finally:
+            self.method.train()
+
+    def share(self) -> None:
+        """Give every process the first one's state."""
+        processes.share(self.variables().values())
+
+    def variables(self) -> dict[str, jt.Var]:
+        """Everything that a step reads and writes, by name: the content of a checkpoint."""
+        networks = name_variables(self.method.networks)
+        named = {f"network.{name}": var for name, var in networks.items()}
+        for side, optimizer in self.optimizers.items():
+            named |= {f"optimizer.{side}.{name}": v for name, v in optimizer.state().items()}
+        return named | {f"average.{name}": var for name, var in self.average.state().items()}
+
+    def counts(self) -> dict[str, int]:
+        """How many steps the optimizers and the average have made: part of their formulas."""
+        steps = {side: optimizer.n_step for side, optimizer in self.optimizers.items()}
+        return steps | {"average": self.average.n_update}
+
+    def load(
+        self, arrays: Mapping[str, np.ndarray], counts: Mapping[str, int], source: str
+    ) -> None:
+        """Take back `variables()` and `counts()`; UserError lists every name that does not fit."""
+        assign_arrays(self.variables(), arrays, source)
+        for side, optimizer in self.optimizers.items():
+            optimizer.n_step = counts[side]
+        self.average.n_update = counts["average"]
+
+    def snapshot(self) -> dict[str, jt.Var]:
+        """The generator's side for drawing: `raw.<name>`, and `ema.<name>` where it is averaged.
+
+        Buffers stand under `raw` alone; they belong to both.
+        """
+        drawing = {k: net for k, net in self.method.networks.items() if k != "discriminator"}
+        raw = {f"raw.{name}": var for name, var in name_variables(drawing).items()}
+        return raw | {f"ema.{name}": var for name, var in self.average.state().items()}
+
+
+def _total(losses: Losses) -> jt.Var:
+    total = None
+    for loss in losses.values():
+        total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError("every loss has weight 0: nothing to learn from")
+    return total

@@ -1,0 +1,366 @@
+"""The training loop, in the order in which things happen.
+
+preparation = prepare_run(options, schedule, log)
+train(preparation, log)
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import jittor as jt
+import numpy as np
+from PIL import Image
+
+from data.loader import Batch, BatchLoader
+from data.transforms import denormalise
+from models.layout import Layout
+from models.methods import create_method
+from models.networks.vgg import VGG19
+from training import processes
+from training.checkpoint import (
+    load_strict,
+    save_snapshot,
+    save_state,
+    snapshot_size,
+    state_size,
+)
+from training.learner import Learner
+from training.log import Log, Speed, describe_time, memory_mb
+from training.painter import Create, Painter
+from training.phases import PlannedPhase, Progress
+from training.preparation import Preparation
+from training.run_folder import check_space, describe_environment
+from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
+from training.seeds import derive_seed
+from training.stop import Stopped, StopRequest, stop_on_signal
+from training.vgg_weights import digest, get_weights, read_weights
+
+SAMPLES = 6  # rows of a sample sheet
+
+
+class TrainingFailed(Exception):
+    """Training cannot go on, through no fault that a flag or a file would mend."""
+
+
+def train(
+    preparation: Preparation, log: Log, device: str = "cpu", create: Create = create_method
+) -> Progress:
+    """Run the phases of a plan, and return where the run stands then.
+
+    Raises Stopped after a signal, TrainingFailed where a loss is not finite or the disk is full,
+    and UserError where weights, space or a picture are missing. What was reached is saved, except
+    where the weights are spoilt.
+    """
+    options = preparation.options
+    jt.set_global_seed(derive_seed(options.training.seed, "weights"), different_seed_for_mpi=False)
+    vgg, vgg_digest = _get_vgg(preparation, log)
+    learner = Learner(create(options, vgg), options)
+    if preparation.state is not None:
+        preparation.state.load_into(learner)
+    learner.share()
+    writer = processes.rank() == 0
+    if writer:
+        _check_space(preparation, learner)
+        environment = describe_environment(device, processes.count())
+        preparation.folder.record_start(options, sys.argv, environment)
+    _say_start(preparation, log)
+    with stop_on_signal() as stop:
+        run = _Run(preparation, learner, log, stop, {"vgg": vgg_digest}, writer)
+        try:
+            run.run_phases()
+        finally:
+            log.close()
+    return run.progress
+
+
+class _Run:
+    """One start of a run: the loops, and what is written when."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        learner: Learner,
+        log: Log,
+        stop: StopRequest,
+        extra: Mapping[str, str | None],
+        writer: bool,
+    ) -> None:
+        self.preparation = preparation
+        self.options = preparation.options
+        self.folder = preparation.folder
+        self.learner = learner
+        self.log = log
+        self.stop = stop
+        self.extra = extra
+        self.writer = writer
+        self.progress = preparation.progress
+        self.saved_step = preparation.progress.step if preparation.state else -1
+        self.saved_at = time.monotonic()
+        # False while a step is under way, and once a loss was not finite.
+        self.whole = True
+        self.images = sum(p.steps_done * p.phase.batch_size for p in preparation.plan)
+        self.last_images = sum(p.steps * p.phase.batch_size for p in preparation.plan)
+        self.speed = Speed()
+        self.samples: Batch | None = None
+
+    def run_phases(self) -> None:
+        """Every phase of the plan in turn; what was reached is saved however it ends."""
+        self.log.start(self.progress.step, self.images, self.last_images)
+        try:
+            for planned in self.preparation.plan:
+                self.run_phase(planned)
+        except BaseException as error:
+            self._save_after(error)
+            raise
+
+    def run_phase(self, planned: PlannedPhase) -> None:
+        """The epochs of a phase that are not done yet, then a checkpoint and a sample sheet."""
+        self._begin_phase(planned)
+        data = self.options.data
+        with BatchLoader(
+            planned.pairs,
+            height=data.height,
+            width=data.width,
+            batch_size=planned.phase.batch_size // processes.count(),
+            classes=data.classes,
+            unknown_label=data.unknown_label,
+            instances=data.instances,
+            flip=data.flip,
+            load_scale=data.load_scale,
+            epoch_images=data.epoch_images,
+            seed=self.options.training.seed,
+            rank=processes.rank(),
+            world_size=processes.count(),
+            workers=data.workers,
+        ) as loader:
+            for epoch in range(self.progress.epoch, planned.epochs[-1] + 1):
+                for batch in loader.epoch(epoch, self.progress.step_in_epoch):
+                    self.run_step(planned, batch)
+        self.save()
+        if self.writer:
+            self.draw_samples()
+
+    def run_step(self, planned: PlannedPhase, batch: Batch) -> None:
+        """One step, and whatever is due after it."""
+        start = time.monotonic()
+        step = self.progress.step + 1
+        self.whole = False
+        losses = self.learner.step(
+            Layout(
+                jt.array(batch.layout),
+                self.options.data.classes + (self.options.data.unknown_label is not None),
+                None if batch.edges is None else jt.array(batch.edges),
+            ),
+            jt.array(batch.image),
+            learning_rate=planned.phase.learning_rate,
+            seed=derive_seed(self.options.training.seed, "step", step),
+        )
+        losses, stopping = processes.agree(losses, self.stop.asked)
+        self._check_finite(losses, planned, step)
+        self._advance(planned, time.monotonic() - start)
+        self.whole = True
+        self._log_step(planned, losses)
+        if self.writer and step % self.options.training.sample_every == 0:
+            self.draw_samples()
+        minutes = (time.monotonic() - self.saved_at) / 60
+        if stopping or minutes >= self.options.training.checkpoint_minutes:
+            self.save()
+        if stopping:
+            raise Stopped(self.stop.number or signal.SIGTERM)
+
+    def save(self) -> None:
+        """Write state and snapshot, unless those of this step are there."""
+        if not self.writer or self.saved_step == self.progress.step:
+            return
+        ends = [phase.last_epoch for phase in self.preparation.schedule.phases]
+        folder = self.folder.checkpoints
+        try:
+            save_state(folder, self.learner, self.progress, self.extra)
+            self.saved_step = self.progress.step
+            save_snapshot(folder, self.learner, self.options, self.progress, ends)
+        except OSError as error:
+            self.whole = False  # not to be tried again on the way out
+            raise TrainingFailed(
+                f"{folder}: the checkpoint of step {self.progress.step} could not be written "
+                f"({error.strerror}); free some space, and the same command goes on from step "
+                f"{max(0, self.saved_step)}"
+            ) from error
+        self.saved_at = time.monotonic()
+
+    def draw_samples(self) -> None:
+        """Draw the sample sheet of this step: fixed layouts, photographs as style, fixed noise."""
+        if self.samples is None:
+            self.samples = _read_samples(self.preparation)
+        epoch = self.progress.epoch if self.progress.step_in_epoch else self.progress.epoch - 1
+        path = self.folder.samples / f"{epoch:04d}-{self.progress.step:08d}.png"
+        with self.learner.drawing() as method:
+            painter = Painter(method, self.options)
+            sheet = draw_samples(painter, self.samples, self.options.training.seed)
+        try:
+            save_picture(sheet, path)
+        except OSError as error:
+            self.log.say(f"{path} could not be written: {error.strerror}")
+
+    def _begin_phase(self, planned: PlannedPhase) -> None:
+        names = [phase.name for phase in self.preparation.schedule.phases]
+        begun = self.preparation.schedule.phases[: names.index(planned.phase.name) + 1]
+        self.progress = replace(self.progress, phases=begun, pairs=planned.digest)
+        self.log.say(
+            f"phase {planned.phase.name}: epochs {planned.epochs[0]} to {planned.epochs[-1]}, "
+            f"{len(planned.pairs)} pairs, batch {planned.phase.batch_size}, learning rate "
+            f"{planned.phase.learning_rate:g}"
+        )
+
+    def _advance(self, planned: PlannedPhase, seconds: float) -> None:
+        done = self.progress.step_in_epoch + 1
+        ended = done == planned.steps_per_epoch
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            epoch=self.progress.epoch + ended,
+            step_in_epoch=0 if ended else done,
+            seconds=self.progress.seconds + seconds,
+        )
+        self.images += planned.phase.batch_size
+        self.speed.add(planned.phase.batch_size)
+
+    def _check_finite(self, losses: Mapping[str, float], planned: PlannedPhase, step: int) -> None:
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    f"a loss must be finite: {name} is {value} at step {step} (phase "
+                    f"{planned.phase.name}, epoch {self.progress.epoch}); the last good state is "
+                    f"of step {max(0, self.saved_step)}; go on from it with other losses (say, a "
+                    "lower --lambda-gan), or start anew with a lower learning rate"
+                )
+
+    def _log_step(self, planned: PlannedPhase, losses: Mapping[str, float]) -> None:
+        progress, phase = self.progress, planned.phase
+        epoch = progress.epoch if progress.step_in_epoch else progress.epoch - 1
+        place = f"phase {phase.name}  epoch {epoch}/{planned.epochs[-1]}"
+        self.log.tick(place, phase.batch_size, losses)
+        if progress.step % self.options.training.log_every:
+            return
+        rate = self.speed.images_per_second
+        record = {
+            "phase": phase.name,
+            "epoch": epoch,
+            "step": progress.step,
+            "losses": losses,
+            "learning_rate": phase.learning_rate,
+            "seconds": round(progress.seconds, 3),
+            "images_per_second": round(rate, 3),
+            "memory_mb": memory_mb(),
+        }
+        left = (self.last_images - self.images) / rate if rate else 0.0
+        self.log.stats(place, record, left)
+
+    def _save_after(self, error: BaseException) -> None:
+        """Save what was reached before `error`; raise Stopped where a signal is behind it."""
+        if self.whole:
+            self.save()
+        if not self.stop.asked and not isinstance(error, Stopped):
+            return
+        saved = max(0, self.saved_step)
+        self.log.say(f"stopped; step {saved} is saved, and the same command goes on from there")
+        # A terminal sends Ctrl-C to the compilers too that a step may be waiting for: then the step
+        # fails, and is done again next time.
+        raise Stopped(self.stop.number or signal.SIGTERM) from error
+
+
+def draw_samples(painter: Painter, samples: Batch, seed: int) -> Image.Image:
+    """A sheet with one row a sample: layout | photograph | result, and with an encoder | noise."""
+    cell = fit_cell(*painter.size)
+    titles = ["layout", "photograph", "result"]
+    if painter.has_encoder:
+        titles.append("from noise")
+    rows = []
+    for index, stem in enumerate(samples.stems):
+        layout = samples.layout[index]
+        edges = None if samples.edges is None else samples.edges[index]
+        photograph = denormalise(samples.image[index].transpose(1, 2, 0))
+        noise = painter.sample_noise(seed, f"sample {stem}")
+        style = photograph if painter.takes_style else None
+        first_noise = None if painter.has_encoder else noise
+        row = [
+            draw_layout(layout, painter.classes, cell),
+            photograph,
+            painter.paint(layout, style=style, noise=first_noise, edges=edges),
+        ]
+        if painter.has_encoder:
+            row.append(painter.paint(layout, noise=noise, edges=edges))
+        rows.append(row)
+    seen = np.unique(samples.layout).tolist()
+    return draw_sheet(rows, titles, cell=cell, legend=seen, classes=painter.classes)
+
+
+def _read_samples(preparation: Preparation) -> Batch:
+    """Pairs spread over the whole dataset, neither mirrored nor cropped."""
+    pairs, data = preparation.pairs, preparation.options.data
+    count = min(SAMPLES, len(pairs))
+    chosen = [pairs[index * len(pairs) // count] for index in range(count)]
+    loader = BatchLoader(
+        chosen,
+        height=data.height,
+        width=data.width,
+        batch_size=count,
+        classes=data.classes,
+        unknown_label=data.unknown_label,
+        instances=data.instances,
+        flip=False,
+        shuffle=False,
+        workers=0,
+    )
+    with loader:
+        return next(iter(loader.epoch(0)))
+
+
+def _get_vgg(preparation: Preparation, log: Log) -> tuple[VGG19 | None, str | None]:
+    """VGG-19 with its weights and their digest, or None twice where training goes without."""
+    loss, state = preparation.options.loss, preparation.state
+    began_without = state is not None and state.extra.get("vgg") is None
+    if began_without and loss.lambda_vgg and loss.vgg_weights is None and not loss.vgg_required:
+        log.say("this run began without the VGG loss and goes on without it; --vgg-weights adds it")
+        return None, None
+    folder = Path(jt.compiler.ck_path)
+    path = get_weights(loss, folder, log.say) if processes.rank() == 0 else None
+    processes.wait_for_all()
+    if processes.rank():
+        # The first process has fetched them, or has seen that they cannot be had.
+        path = get_weights(replace(loss, vgg_required=False), folder, log.say, fetch=False)
+    if path is None:
+        return None, None
+    vgg = VGG19()
+    shapes = {name: tuple(var.shape) for name, var in vgg.state_dict().items()}
+    arrays = read_weights(path, shapes)
+    load_strict({"vgg": vgg}, {f"vgg.{name}": array for name, array in arrays.items()}, path)
+    vgg.eval()
+    name = digest(arrays)
+    if state is not None and state.extra.get("vgg") not in (None, name):
+        log.say(f"the weights of VGG-19 in {path} are not those that this run began with")
+    return vgg, name
+
+
+def _check_space(preparation: Preparation, learner: Learner) -> None:
+    # A new state stands beside the old one until it is whole, and so do two snapshots.
+    states = 2 if preparation.state is None else 1
+    needed = states * state_size(learner) + 2 * snapshot_size(learner)
+    check_space(preparation.folder.checkpoints, needed)
+
+
+def _say_start(preparation: Preparation, log: Log) -> None:
+    progress = preparation.progress
+    if preparation.state is not None:
+        log.say(
+            f"going on after step {progress.step} (epoch {progress.epoch}), "
+            f"{describe_time(progress.seconds)} of training so far"
+        )
+    if preparation.plan:
+        log.say("Jittor compiles its operators at their first use: the first step may take minutes")

@@ -1,0 +1,85 @@
+"""Adam, as PyTorch computes it, for the parameters of one side of the game.
+
+adam = Adam(dict(method.generator_parameters()), beta1=0.0, beta2=0.9)
+adam.step(loss, learning_rate=2e-4)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jittor as jt
+
+from training import processes
+
+EPSILON = 1e-8
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1) without weight decay.
+
+        m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+        p = p - learning_rate * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + 1e-8)
+
+    Epsilon is added outside the bias-corrected root, as in torch.optim.Adam; jt.optim.Adam adds it
+    before the correction. With beta1 = 0 the first moment is the gradient and is not stored.
+    Under several processes the gradients are averaged over them.
+    """
+
+    def __init__(self, parameters: Mapping[str, jt.Var], *, beta1: float, beta2: float) -> None:
+        self.parameters = dict(parameters)
+        self.beta1, self.beta2 = beta1, beta2
+        self.n_step = 0
+        # One shape for all (flat) makes one fused kernel serve every parameter.
+        self.second = {name: _zeros(var) for name, var in self.parameters.items()}
+        self.first = {name: _zeros(var) for name, var in self.parameters.items()} if beta1 else {}
+
+    def step(self, loss: jt.Var, learning_rate: float) -> None:
+        """Move the parameters, and these alone, against the gradient of the scalar `loss`.
+
+        The graph of `loss` is given up: no other gradient can be taken through it.
+        """
+        parameters = list(self.parameters.values())
+        gradients = jt.grad(loss, parameters, retain_graph=False)
+        processes.average(gradients)
+        self.n_step += 1
+        corrected1 = 1 - self.beta1**self.n_step
+        corrected2 = math.sqrt(1 - self.beta2**self.n_step)
+        # The formula with sqrt(1 - beta2^t) multiplied out of the fraction: two numbers that
+        # change from step to step instead of three, and none that ever becomes 1, for which
+        # Jittor would compile a kernel of its own.
+        rate = learning_rate * corrected2 / corrected1
+        epsilon = EPSILON * corrected2
+        # Updates run as soon as their gradient is there, which frees it.
+        jt.flags.node_order = 1
+        try:
+            for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
+                self._update(name, parameter, gradient, rate, epsilon)
+        finally:
+            jt.flags.node_order = 0
+
+    def _update(
+        self, name: str, parameter: jt.Var, gradient: jt.Var, rate: float, epsilon: float
+    ) -> None:
+        # Not fused with the operator that made it: that would be another kernel for each.
+        g = gradient.stop_grad().stop_fuse().reshape(-1)
+        v = self.second[name]
+        v_new = self.beta2 * v + (1 - self.beta2) * g * g
+        m_new = g
+        if self.beta1:
+            m = self.first[name]
+            m_new = self.beta1 * m + (1 - self.beta1) * g
+            m.update(m_new)
+        p_new = parameter.reshape(-1) - rate * m_new / (v_new.sqrt() + epsilon)
+        v.update(v_new)
+        parameter.update(p_new.reshape(parameter.shape))
+
+    def state(self) -> dict[str, jt.Var]:
+        """The moments, flat: `second.<name>`, and `first.<name>` where beta1 is not 0."""
+        state = {f"second.{name}": var for name, var in self.second.items()}
+        return state | {f"first.{name}": var for name, var in self.first.items()}
+
+
+def _zeros(var: jt.Var) -> jt.Var:
+    return jt.zeros((int(var.numel()),), var.dtype).stop_grad()
