@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from options.command_line import parse_test
 from options.errors import UserError
 from options.run import TestOptions
+from tools.supervise import supervise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,4 +46,4 @@ def draw(options: TestOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervise(main))

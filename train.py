@@ -18,6 +18,7 @@ from options.command_line import parse_train
 from options.errors import UserError
 from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
+from tools.supervise import supervise
 
 DEMO_PAIRS = 240
 DEMO_TEST_LAYOUTS = 12
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped before training began; the same command starts again", file=sys.stderr)
+        print("stopped; the same command goes on from what is saved", file=sys.stderr)
         return 130
 
 
@@ -167,4 +168,4 @@ def draw_demo_data(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervise(main))

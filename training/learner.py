@@ -75,20 +75,27 @@ class Learner:
         """
         jt.set_global_seed(seed)
         slow, fast = (0.5, 2.0) if self.ttur else (1.0, 1.0)
-        losses, _ = self.method.generator_losses(layout, image)
-        self.optimizers["generator"].step(_total(losses), slow * learning_rate)
-        # Run it now: memory for one side's activations at a time, and the discriminator sees the
-        # pictures of the generator as it has become.
+        losses = self._step_generator(layout, image, slow * learning_rate)
+        # Run it now: memory for one side's activations at a time.
         jt.sync_all()
         self.average.update()
-        judged = self.method.discriminator_losses(layout, image)
-        self.optimizers["discriminator"].step(_total(judged), fast * learning_rate)
+        losses |= self._step_discriminator(layout, image, fast * learning_rate)
         # Random numbers are drawn when the graph runs: nothing of this step may be left over for
         # the next one's seed.
         jt.sync_all()
-        both = losses | judged
-        values = jt.fetch_sync(list(both.values()))
-        return {name: value.item() for name, value in zip(both, values, strict=True)}
+        values = jt.fetch_sync(list(losses.values()))
+        return {name: value.item() for name, value in zip(losses, values, strict=True)}
+
+    def _step_generator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
+        losses, _ = self.method.generator_losses(layout, image)
+        self.optimizers["generator"].step(_total(losses), learning_rate)
+        # The values alone: a loss, or the picture, would keep its whole graph in memory.
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _step_discriminator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
+        losses = self.method.discriminator_losses(layout, image)
+        self.optimizers["discriminator"].step(_total(losses), learning_rate)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     @contextmanager
     def drawing(self) -> Iterator[Trainable]:

@@ -102,7 +102,8 @@ class _Run:
         self.writer = writer
         self.progress = preparation.progress
         self.saved_step = preparation.progress.step if preparation.state else -1
-        self.saved_at = time.monotonic()
+        self.saved_at = self.ticked_at = time.monotonic()
+        self.drawn_step = -1
         # False while a step is under way, and once a loss was not finite.
         self.whole = True
         self.images = sum(p.steps_done * p.phase.batch_size for p in preparation.plan)
@@ -144,12 +145,14 @@ class _Run:
                 for batch in loader.epoch(epoch, self.progress.step_in_epoch):
                     self.run_step(planned, batch)
         self.save()
-        if self.writer:
-            self.draw_samples()
+        self.draw_samples()
+        # Asked while saving or drawing: the next phase, or the submission, is not begun.
+        _, stopping = processes.agree({}, self.stop.asked)
+        if stopping:
+            raise Stopped(self.stop.number or signal.SIGTERM)
 
     def run_step(self, planned: PlannedPhase, batch: Batch) -> None:
         """One step, and whatever is due after it."""
-        start = time.monotonic()
         step = self.progress.step + 1
         self.whole = False
         losses = self.learner.step(
@@ -164,10 +167,10 @@ class _Run:
         )
         losses, stopping = processes.agree(losses, self.stop.asked)
         self._check_finite(losses, planned, step)
-        self._advance(planned, time.monotonic() - start)
+        self._advance(planned)
         self.whole = True
         self._log_step(planned, losses)
-        if self.writer and step % self.options.training.sample_every == 0:
+        if step % self.options.training.sample_every == 0:
             self.draw_samples()
         minutes = (time.monotonic() - self.saved_at) / 60
         if stopping or minutes >= self.options.training.checkpoint_minutes:
@@ -182,9 +185,9 @@ class _Run:
         ends = [phase.last_epoch for phase in self.preparation.schedule.phases]
         folder = self.folder.checkpoints
         try:
-            save_state(folder, self.learner, self.progress, self.extra)
-            self.saved_step = self.progress.step
+            # The state last: a run whose state is complete has the snapshot that goes with it.
             save_snapshot(folder, self.learner, self.options, self.progress, ends)
+            save_state(folder, self.learner, self.progress, self.extra)
         except OSError as error:
             self.whole = False  # not to be tried again on the way out
             raise TrainingFailed(
@@ -192,10 +195,14 @@ class _Run:
                 f"({error.strerror}); free some space, and the same command goes on from step "
                 f"{max(0, self.saved_step)}"
             ) from error
+        self.saved_step = self.progress.step
         self.saved_at = time.monotonic()
 
     def draw_samples(self) -> None:
         """Draw the sample sheet of this step: fixed layouts, photographs as style, fixed noise."""
+        if not self.writer or self.drawn_step == self.progress.step:
+            return
+        self.drawn_step = self.progress.step
         if self.samples is None:
             self.samples = _read_samples(self.preparation)
         epoch = self.progress.epoch if self.progress.step_in_epoch else self.progress.epoch - 1
@@ -218,7 +225,9 @@ class _Run:
             f"{planned.phase.learning_rate:g}"
         )
 
-    def _advance(self, planned: PlannedPhase, seconds: float) -> None:
+    def _advance(self, planned: PlannedPhase) -> None:
+        now = time.monotonic()
+        seconds, self.ticked_at = now - self.ticked_at, now
         done = self.progress.step_in_epoch + 1
         ended = done == planned.steps_per_epoch
         self.progress = replace(
@@ -257,7 +266,7 @@ class _Run:
             "learning_rate": phase.learning_rate,
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(rate, 3),
-            "memory_mb": memory_mb(),
+            "memory_mb": _memory_mb(),
         }
         left = (self.last_images - self.images) / rate if rate else 0.0
         self.log.stats(place, record, left)
@@ -270,8 +279,8 @@ class _Run:
             return
         saved = max(0, self.saved_step)
         self.log.say(f"stopped; step {saved} is saved, and the same command goes on from there")
-        # A terminal sends Ctrl-C to the compilers too that a step may be waiting for: then the step
-        # fails, and is done again next time.
+        # Without tools.supervise a terminal's Ctrl-C ends the compilers too that a step may be
+        # waiting for: then the step has failed, and is done again next time.
         raise Stopped(self.stop.number or signal.SIGTERM) from error
 
 
@@ -346,6 +355,13 @@ def _get_vgg(preparation: Preparation, log: Log) -> tuple[VGG19 | None, str | No
     if state is not None and state.extra.get("vgg") not in (None, name):
         log.say(f"the weights of VGG-19 in {path} are not those that this run began with")
     return vgg, name
+
+
+def _memory_mb() -> int:
+    """MB (2^20 bytes): what Jittor holds on a GPU, or the most that this process has held."""
+    if jt.flags.use_cuda:
+        return int(jt.get_mem_info().total_cuda_used) >> 20
+    return memory_mb()
 
 
 def _check_space(preparation: Preparation, learner: Learner) -> None:

@@ -1,0 +1,101 @@
+"""Painting with the real networks: what a picture depends on, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from models.methods import create_method
+from options.errors import UserError
+from options.run import GeneratorOptions, RunOptions
+from training.checkpoint import read_snapshot, save_snapshot
+from training.learner import Learner
+from training.painter import Painter, load_painter
+from training.phases import Progress
+
+LAYOUT = np.kron(np.random.default_rng(0).integers(0, 4, (2, 4)), np.ones((8, 8))).astype(np.int32)
+STYLES = np.random.default_rng(1).integers(0, 256, (2, 16, 32, 3)).astype(np.uint8)
+
+
+def with_generator(options: RunOptions, **generator: Any) -> RunOptions:
+    settings = {"channels": 2, "halvings": 4, **generator}
+    return replace(options, generator=GeneratorOptions(**settings))
+
+
+def make_painter(options: RunOptions) -> Painter:
+    jt.set_global_seed(0)
+    method = create_method(options, None)
+    method.eval()
+    return Painter(method, options)
+
+
+def test_a_snapshot_paints_what_its_learner_painted(options: RunOptions, tmp_path: Path) -> None:
+    jt.set_global_seed(0)
+    learner = Learner(create_method(options, None), options)
+    # Without a step the average is the weights: move it away from them.
+    for value in learner.average.values.values():
+        value.update(value * 1.5)
+    with learner.drawing() as method:
+        average = Painter(method, options).paint(LAYOUT, style=STYLES[0])
+    learner.method.eval()
+    raw = Painter(learner.method, options).paint(LAYOUT, style=STYLES[0])
+    path = save_snapshot(tmp_path, learner, options, Progress(epoch=2), [])
+    for weights, expected in (("ema", average), ("raw", raw)):
+        painter = load_painter(read_snapshot(path), weights)
+        np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0]), expected)
+    assert average.shape == (16, 32, 3) and average.dtype == np.uint8
+    assert (average != raw).any()
+
+
+def test_a_snapshot_of_other_networks_is_refused(options: RunOptions, tmp_path: Path) -> None:
+    learner = Learner(create_method(options, None), options)
+    path = save_snapshot(tmp_path, learner, options, Progress(epoch=2), [])
+    wider = replace(read_snapshot(path), options=with_generator(options, channels=4))
+    with pytest.raises(UserError, match=r"generator-0001\.safetensors: .* misshapen: generator\."):
+        load_painter(wider, "ema")
+
+
+def test_tsit_takes_its_style_from_a_photograph(options: RunOptions) -> None:
+    painter = make_painter(options)
+    assert painter.takes_style and not painter.takes_noise and not painter.has_encoder
+    assert painter.sample_noise(0, "a") is None
+    pictures = [painter.paint(LAYOUT, style=style) for style in STYLES]
+    assert (pictures[0] != pictures[1]).any()
+    np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0]), pictures[0])
+
+
+def test_an_encoder_takes_either(options: RunOptions) -> None:
+    painter = make_painter(with_generator(options, generator="spade", vae=True, latent_size=4))
+    assert painter.has_encoder and painter.takes_noise and painter.takes_style
+    noise = painter.sample_noise(0, "a")
+    assert noise is not None and noise.shape == (1, 4) and noise.dtype == np.float32
+    by_noise = painter.paint(LAYOUT, noise=noise)
+    by_style = painter.paint(LAYOUT, style=STYLES[0])
+    assert (by_noise != by_style).any()
+    np.testing.assert_array_equal(painter.paint(LAYOUT, noise=noise), by_noise)
+
+
+def test_noise_follows_from_seed_and_name_alone(
+    options: RunOptions, create: Callable[..., Any]
+) -> None:
+    painter = make_painter(with_generator(options, generator="spade", vae=True, latent_size=4))
+    first = painter.sample_noise(0, "a")
+    jt.set_global_seed(9)
+    np.testing.assert_array_equal(painter.sample_noise(0, "a"), first)
+    assert not np.array_equal(painter.sample_noise(0, "b"), first)
+    assert not np.array_equal(painter.sample_noise(1, "a"), first)
+
+
+def test_layouts_with_borders_of_objects(options: RunOptions) -> None:
+    painter = make_painter(replace(options, data=replace(options.data, instances=True)))
+    edges = np.zeros((1, 16, 32), np.float32)
+    without = painter.paint(LAYOUT, style=STYLES[0])
+    np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0], edges=edges), without)
+    edges[:, 8] = 1
+    assert (painter.paint(LAYOUT, style=STYLES[0], edges=edges) != without).any()
