@@ -1,0 +1,160 @@
+"""Runs a network of the project on a golden's inputs and compares all that the golden holds.
+
+    part = Part("encoder")
+    check_network(load("encoder"), StyleEncoder(channels=4, latent_size=16), part, forward)
+
+Allowed differences: 1e-4 absolute for outputs, 1e-3 of the norm for gradients and for the state
+after updates, 2e-2 of the norm for the change that the updates made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+from numpy.typing import NDArray
+
+from data.transforms import instance_edges
+from models.layout import Layout
+from models.published import BATCH_COUNT, Family, from_published, published_names, to_published
+from tests.reference.goldens import Golden
+from training.variables import assign_arrays
+
+LIMITS = {"out": 1e-4, "grad": 1e-3, "after": 1e-3, "change": 2e-2}
+
+Arrays = dict[str, NDArray[Any]]
+Vars = dict[str, jt.Var]
+Forward = Callable[[nn.Module, Vars], Vars]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network of a family, or its layer that stands at `name`, published at `published`."""
+
+    family: Family
+    name: str = ""
+    published: str = ""
+
+    def load(self, network: nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
+        """Give the network a state with published names, strictly."""
+        whole = {self.published + name: array for name, array in state.items()}
+        own = from_published(self.family, whole)
+        arrays = {name.removeprefix(self.name): array for name, array in own.items()}
+        assign_arrays(network.state_dict(), arrays, "the golden")
+
+    def state(self, network: nn.Module) -> Arrays:
+        """The network's state with published names."""
+        whole = {self.name + name: var.numpy() for name, var in network.state_dict().items()}
+        published = to_published(self.family, whole)
+        return {name.removeprefix(self.published): array for name, array in published.items()}
+
+    def trainable(self, network: nn.Module) -> Vars:
+        """The network's trainable parameters with published names."""
+        names = published_names(self.family, [self.name + name for name in network.state_dict()])
+        return {
+            names[self.name + name].removeprefix(self.published): parameter
+            for name, parameter in network.named_parameters()
+            if not parameter.is_stop_grad()
+        }
+
+
+class Planes:
+    """A layout of which a golden gives the planes themselves, which may have gradients."""
+
+    def __init__(self, planes: jt.Var) -> None:
+        self.planes = planes
+        self.size = tuple(planes.shape[2:])
+
+    def one_hot(self) -> jt.Var:
+        return self.planes
+
+
+def layout_of(golden: Golden, prefix: str = "") -> Layout:
+    """The layout that a golden's ids, and instances where there are any, stand for."""
+    edges = None
+    if f"in/{prefix}instances" in golden.shapes:
+        instances = golden.get(f"in/{prefix}instances")
+        edges = np.stack([instance_edges(plane) for plane in instances])[:, None]
+        edges = jt.array(edges.astype(np.float32))
+    return Layout(jt.array(golden.get(f"in/{prefix}ids")), golden.notes["classes"], edges)
+
+
+def inputs_of(golden: Golden) -> Vars:
+    """The golden's floating point inputs, cotangents too."""
+    arrays = golden.section("in")
+    return {name: jt.array(array) for name, array in arrays.items() if array.dtype.kind == "f"}
+
+
+def gradients(loss: jt.Var, of: Mapping[str, jt.Var]) -> Vars:
+    """The gradients of a scalar, as results of the golden's section grad."""
+    found = jt.grad(loss, list(of.values()))
+    return {f"grad/{name}": gradient for name, gradient in zip(of, found, strict=True)}
+
+
+def weigh(outputs: Vars, inputs: Vars) -> jt.Var:
+    """The scalar whose gradients a golden holds: outputs times their cotangents, summed."""
+    terms = [(value * inputs[f"cotangent.{name}"]).sum() for name, value in outputs.items()]
+    return sum(terms[1:], start=terms[0])
+
+
+def check_network(
+    golden: Golden,
+    network: nn.Module,
+    part: Part,
+    forward: Forward,
+    wanted: Iterable[str] = (),
+) -> dict[str, float]:
+    """A training pass with gradients and new buffers, then an evaluation pass, against the golden.
+
+    `wanted` are the inputs whose gradients it holds.
+    """
+    part.load(network, golden.section("state"))
+    network.train()
+    inputs = inputs_of(golden)
+    outputs = forward(network, inputs)
+    parameters = {f"state.{name}": value for name, value in part.trainable(network).items()}
+    of = parameters | {f"in.{name}": inputs[name] for name in wanted}
+    results = {f"out/train.{name}": value for name, value in outputs.items()}
+    results |= gradients(weigh(outputs, inputs), of)
+    arrays = fetch(results)
+    arrays |= {f"after/{name}": array for name, array in part.state(network).items()}
+    network.eval()
+    with jt.no_grad():
+        evaluated = forward(network, inputs)
+        arrays |= fetch({f"out/eval.{name}": value for name, value in evaluated.items()})
+    return check(golden, arrays)
+
+
+def fetch(results: Vars) -> Arrays:
+    """The values of all results, computed in one go."""
+    return dict(zip(results, jt.fetch_sync(list(results.values())), strict=True))
+
+
+def check(golden: Golden, results: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Compare results with all that the golden holds; returns the greatest difference a section.
+
+    Fails with the list of everything that differs, is missing, or should not be there.
+    """
+    worst: dict[str, float] = {}
+    expected = [
+        key for key in golden.shapes if key.split("/")[0] in LIMITS and BATCH_COUNT not in key
+    ]
+    faults = [f"{key}: not computed" for key in expected if key not in results]
+    for key, array in results.items():
+        section, name = key.split("/", 1)
+        if key in expected:
+            if golden.shapes[key] == []:
+                array = array.reshape(())
+            difference = golden.difference(key, array)
+            error = difference.absolute if section == "out" else difference.relative
+            worst[section] = max(worst.get(section, 0.0), error)
+            if not error <= LIMITS[section]:
+                faults.append(f"{key}: {error:.1e}, allowed {LIMITS[section]:.0e}")
+        elif section in ("out", "grad") and name.removeprefix("state.") not in golden.free:
+            faults.append(f"{key}: not in the golden")
+    assert not faults, f"{golden.name}: {len(faults)} faults: " + "; ".join(faults[:20])
+    return worst

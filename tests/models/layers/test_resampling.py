@@ -1,0 +1,75 @@
+"""Changes of resolution beside NumPy."""
+
+from __future__ import annotations
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from models.layers.resampling import double, halve, pool_average, resize_bilinear, resize_nearest
+
+
+def _pixels(height: int, width: int) -> np.ndarray:
+    return np.random.RandomState(0).random_sample((2, 3, height, width)).astype(np.float32)
+
+
+def nearest(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixel (i, j) is pixel (floor(i * H / h), floor(j * W / w))."""
+    rows, columns = (
+        np.arange(new) * old // new for new, old in zip(size, x.shape[2:], strict=True)
+    )
+    return x[:, :, rows][:, :, :, columns]
+
+
+@pytest.mark.parametrize("size", [(14, 18), (3, 5), (5, 13), (7, 9), (1, 1)])
+def test_resize_nearest(size: tuple[int, int]) -> None:
+    x = _pixels(7, 9)
+    np.testing.assert_array_equal(resize_nearest(jt.array(x), size).numpy(), nearest(x, size))
+
+
+def test_resize_nearest_does_not_round_the_ratio() -> None:
+    # 11 * (26 / 22) is 12.99... in float32: an index from a rounded ratio takes the pixel before.
+    x = np.arange(26, dtype=np.float32).reshape(1, 1, 1, 26)
+    found = resize_nearest(jt.array(x), (1, 22)).numpy().ravel()
+    np.testing.assert_array_equal(found, np.arange(22) * 26 // 22)
+
+
+def test_double_and_halve() -> None:
+    x = _pixels(7, 9)
+    doubled = double(jt.array(x)).numpy()
+    np.testing.assert_array_equal(doubled, x.repeat(2, axis=2).repeat(2, axis=3))
+    np.testing.assert_array_equal(halve(jt.array(doubled)).numpy(), x)
+
+
+def test_the_gradient_of_double_sums_its_four_pixels() -> None:
+    x = jt.array(_pixels(7, 9))
+    weights = _pixels(14, 18)
+    gradient = jt.grad((double(x) * jt.array(weights)).sum(), x).numpy()
+    expected = weights.reshape(2, 3, 7, 2, 9, 2).sum((3, 5))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (8, 10), (1, 1)])
+def test_pool_average_counts_pixels_inside_alone(size: tuple[int, int]) -> None:
+    x = _pixels(*size)
+    h, w = (size[0] + 1) // 2, (size[1] + 1) // 2
+    expected = np.empty((2, 3, h, w), np.float32)
+    for i in range(h):
+        for j in range(w):
+            window = x[:, :, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
+            expected[:, :, i, j] = window.mean((2, 3))
+    np.testing.assert_allclose(pool_average(jt.array(x)).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(14, 18), (4, 5)])
+def test_resize_bilinear_aligns_centres(size: tuple[int, int]) -> None:
+    x = _pixels(7, 9).astype(np.float64)
+    for axis, new in ((2, size[0]), (3, size[1])):
+        old = x.shape[axis]
+        places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        below = np.floor(places).astype(int)
+        share = (places - below).reshape([-1 if a == axis else 1 for a in range(4)])
+        above = np.minimum(below + 1, old - 1)
+        x = x.take(below, axis) * (1 - share) + x.take(above, axis) * share
+    found = resize_bilinear(jt.array(_pixels(7, 9)), size).numpy()
+    np.testing.assert_allclose(found, x, atol=1e-5)

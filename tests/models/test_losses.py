@@ -1,0 +1,104 @@
+"""The losses beside the reference, and at their extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from models import losses
+from models.losses import GanLoss
+from tests.models.conftest import Record
+from tests.models.golden import check, fetch, gradients, inputs_of
+from tests.models.inputs import full, values
+from tests.reference.goldens import load
+
+ROLES: dict[str, tuple[str, Callable[[list[jt.Var], GanLoss], jt.Var]]] = {
+    "discriminator_fake": (
+        "fake",
+        lambda scores, kind: losses.discriminator_gan_loss(scores, kind, real=False),
+    ),
+    "discriminator_real": (
+        "real",
+        lambda scores, kind: losses.discriminator_gan_loss(scores, kind, real=True),
+    ),
+    "generator": ("fake", losses.generator_gan_loss),
+}
+
+
+def test_every_loss_as_published(record: Record) -> None:
+    golden = load("losses")
+    inputs = inputs_of(golden)
+    results = {}
+
+    def keep(label: str, loss: jt.Var, *names: str) -> None:
+        results[f"out/{label}"] = loss
+        results.update(gradients(loss, {f"in.{name}.{label}": inputs[name] for name in names}))
+
+    scales = ("scale0", "scale1")
+    for kind in get_args(GanLoss):
+        for role, (side, function) in ROLES.items():
+            names = [f"{side}.{scale}.scores" for scale in scales]
+            keep(f"{kind}.{role}", function([inputs[name] for name in names], kind), *names)
+    features = {
+        side: [[inputs[f"{side}.{scale}.{k}"] for k in ("layer0", "scores")] for scale in scales]
+        for side in ("fake", "real")
+    }
+    matching = losses.feature_matching_loss(features["fake"], features["real"])
+    keep("feature_matching", matching, *(f"fake.{scale}.layer0" for scale in scales))
+    kl = losses.kl_loss(inputs["mean"], inputs["log_variance"])
+    keep("kl", kl, "mean", "log_variance")
+    arrays = fetch(results)
+    record(check(golden, arrays))
+
+
+def test_feature_matching_leaves_the_scores_and_the_real_features_alone() -> None:
+    fake, real = (
+        [values(2, 4, 5, 7, seed=seed), values(2, 1, 4, 5, seed=seed)] for seed in range(2)
+    )
+    loss = losses.feature_matching_loss([fake], [real])
+    for var in (fake[1], *real):
+        assert not jt.grad(loss, var).numpy().any()
+
+
+@pytest.mark.parametrize("kind", get_args(GanLoss))
+@pytest.mark.parametrize("role", ROLES)
+def test_extreme_scores_give_finite_losses_and_gradients(role: str, kind: GanLoss) -> None:
+    for size in (1e4, -1e4, 0.0):
+        scores = full(size, 2, 1, 4, 5)
+        loss = ROLES[role][1]([scores], kind)
+        assert np.isfinite(loss.item())
+        assert np.isfinite(jt.grad(loss, scores).numpy()).all()
+
+
+def test_cross_entropy_is_right_where_the_plain_formula_overflows() -> None:
+    scores = jt.array(np.array([200.0, -200.0], np.float32))
+    loss = losses.discriminator_gan_loss([scores], "cross_entropy", real=True)
+    assert loss.item() == pytest.approx(100.0)
+
+
+def test_a_hinge_that_is_met_has_no_gradient() -> None:
+    scores = full(1.5, 2, 1, 4, 5)
+    loss = losses.discriminator_gan_loss([scores], "hinge", real=True)
+    assert loss.item() == 0
+    assert not jt.grad(loss, scores).numpy().any()
+
+
+def test_the_cosine_of_black_features_is_finite() -> None:
+    fake = [full(0, 2, 4, 5, 7) for _ in losses.VGG_WEIGHTS]
+    loss = losses.perceptual_loss(fake, [full(1, 2, 4, 5, 7) for _ in fake], "cosine")
+    assert np.isfinite(loss.item())
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in jt.grad(loss, fake))
+
+
+@pytest.mark.parametrize("distance", get_args(losses.VggDistance))
+def test_the_perceptual_loss_of_equal_features_is_zero(distance: losses.VggDistance) -> None:
+    features = [values(2, 4, 5, 7) for _ in losses.VGG_WEIGHTS]
+    assert losses.perceptual_loss(features, features, distance).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_kl_of_a_standard_normal_is_zero() -> None:
+    assert losses.kl_loss(full(0, 2, 16), full(0, 2, 16)).item() == 0

@@ -1,0 +1,94 @@
+"""The multi-scale patch discriminator of pix2pixHD as SPADE and TSIT use it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .layers import LEAKY_SLOPE, spectral_instance_conv
+
+
+class NLayerDiscriminator(nn.Module):
+    """One patch discriminator: a plain layer, `layers` - 1 normalised ones, a plain one to scores.
+
+    Kernels are 4 wide with padding 2, so a side of s becomes s // 2 + 1 at stride 2 and s + 1 at
+    stride 1. `stride_one_layer` is the normalised layer that keeps the size: the last one as
+    published for SPADE. TSIT's code says 3 whatever the depth, so its style transfer, which has
+    three layers, never keeps the size: give 3 there.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        stride_one_layer: int | None = None,
+    ) -> None:
+        super().__init__()
+        keeps_size = layers - 1 if stride_one_layer is None else stride_one_layer
+        self.model0 = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 4, stride=2, padding=2), nn.LeakyReLU(LEAKY_SLOPE)
+        )
+        wide = channels
+        for index in range(1, layers):
+            narrow, wide = wide, min(wide * 2, 512)
+            stride = 1 if index == keeps_size else 2
+            layer = spectral_instance_conv(narrow, wide, kernel_size=4, stride=stride, padding=2)
+            self.add_module(f"model{index}", nn.Sequential(layer, nn.LeakyReLU(LEAKY_SLOPE)))
+        self.add_module(f"model{layers}", nn.Sequential(nn.Conv2d(wide, 1, 4, padding=2)))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        outputs: list[torch.Tensor] = []
+        for layer in self.children():
+            x = layer(x)
+            outputs.append(x)
+        return outputs
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """`scales` discriminators of one form, each seeing the picture at half the last one's size.
+
+    Returns, a scale, its feature maps after activation and last the scores (N, 1, h, w).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        channels: int = 64,
+        scales: int = 2,
+        layers: int = 4,
+        stride_one_layer: int | None = None,
+    ) -> None:
+        super().__init__()
+        for index in range(scales):
+            self.add_module(
+                f"discriminator_{index}",
+                NLayerDiscriminator(
+                    in_channels, channels=channels, layers=layers, stride_one_layer=stride_one_layer
+                ),
+            )
+
+    def forward(self, x: torch.Tensor) -> list[list[torch.Tensor]]:
+        outputs: list[list[torch.Tensor]] = []
+        for discriminator in self.children():
+            outputs.append(discriminator(x))
+            x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+        return outputs
+
+
+def discriminate(
+    discriminator: nn.Module, condition: torch.Tensor, fake: torch.Tensor, real: torch.Tensor
+) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
+    """Score fakes and reals in one batch, fakes first, each under its condition's planes."""
+    both = torch.cat(
+        [torch.cat([condition, fake], dim=1), torch.cat([condition, real], dim=1)], dim=0
+    )
+    outputs = discriminator(both)
+    count = fake.shape[0]
+    return (
+        [[feature[:count] for feature in scale] for scale in outputs],
+        [[feature[count:] for feature in scale] for scale in outputs],
+    )

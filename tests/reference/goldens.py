@@ -1,0 +1,188 @@
+"""Read golden files, and compare arrays with them; needs NumPy only.
+
+    golden = load("spade_generator_normal_layout")
+    network = SPADEGenerator(**golden.options)
+    load_strictly(network, golden.section("state"))
+    image = network(golden.section("in")["condition"])
+    assert golden.difference("out/train.image", image).absolute < 1e-4
+
+A golden holds, under `section/name` keys:
+
+    in         inputs; "in/cotangent.NAME" is what out/NAME was multiplied with, so that the
+               gradients are those of sum over NAME of (out/NAME * in/cotangent.NAME)
+    state      the state dict before anything ran, with the published names
+    out        outputs; "train." and "eval." before a name tell the mode they were made in
+    grad       gradients: "grad/state.NAME" of a parameter, "grad/in.NAME" of an input
+    after      the state after the training pass (or passes) that made out/train.*
+    change     of the optimizer goldens: parameter after the steps minus parameter before
+
+To keep the files small, what can be drawn again is kept as a recipe (shape, range, seed), and a
+large result as a sketch: its norm, 8 projections on random signs, and 1024 of its values where it
+is an output. `section` draws recipes; `difference` handles both forms. Parameters whose gradient
+is zero by construction (a bias that a normalisation takes out again) hold rounding noise only, so
+they have no grad, after or change entry; `free` names them.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = Path(__file__).resolve().parents[1] / "goldens"
+
+PROJECTIONS = 8
+SAMPLES = 1024
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an array is from the golden one.
+
+    absolute: the greatest difference of one value (of the 1024 kept ones for a sketched array;
+    nan where only the norm and projections were kept). relative: the norm of the difference over
+    the golden norm; for a sketched array its unbiased estimate from the 8 projections, good
+    within a factor of 2.
+    """
+
+    absolute: float
+    relative: float
+
+
+def draw(recipe: dict[str, Any]) -> NDArray[Any]:
+    """The array a recipe describes.
+
+    kind "uniform": float32, uniform in [low, high). "unit": float32, uniform in [-1, 1) scaled to
+    length 1. "blocks": int32 (N, H, W) ids below `high` in rectangles, a tenth of them speckled.
+    """
+    # RandomState's streams are frozen by NumPy's compatibility policy, unlike default_rng's.
+    random = np.random.RandomState(recipe["seed"])
+    shape = tuple(recipe["shape"])
+    if recipe["kind"] == "uniform":
+        values = recipe["low"] + (recipe["high"] - recipe["low"]) * random.random_sample(shape)
+        return values.astype(np.float32)
+    if recipe["kind"] == "unit":
+        values = 2 * random.random_sample(shape) - 1
+        return (values / np.sqrt(np.sum(values * values))).astype(np.float32)
+    if recipe["kind"] == "blocks":
+        _, height, width = shape
+        ids = np.zeros(shape, np.int32)
+        for picture in ids:
+            for _ in range(24):
+                top, left = random.randint(0, height), random.randint(0, width)
+                tall, wide = random.randint(2, height), random.randint(2, width)
+                picture[top : top + tall, left : left + wide] = random.randint(0, recipe["high"])
+        # On even areas alone the gradients of the first layers cancel down to rounding errors.
+        speckles = random.randint(0, recipe["high"], shape)
+        return np.where(random.random_sample(shape) < 0.1, speckles, ids).astype(np.int32)
+    raise ValueError(f"unknown recipe kind: {recipe['kind']!r}")
+
+
+def seed_of(text: str) -> int:
+    """A seed from a name, the same on every machine and in every process."""
+    return zlib.crc32(text.encode())
+
+
+def sketch(key: str, array: NDArray[Any]) -> NDArray[np.float64]:
+    """Norm and projections of an array on random signs: what is kept of a large one."""
+    flat = np.asarray(array, np.float64).ravel()
+    random = np.random.RandomState(seed_of(key))
+    result = [float(np.sqrt(flat @ flat))]
+    for _ in range(PROJECTIONS):
+        signs = random.randint(0, 2, flat.size).astype(np.float64) * 2 - 1
+        result.append(float(flat @ signs))
+    return np.array(result)
+
+
+def sample(key: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """The values of an array at random places that depend on key and size alone."""
+    flat = np.asarray(array).ravel()
+    places = np.random.RandomState(seed_of("sample " + key)).randint(0, flat.size, SAMPLES)
+    return flat[places].astype(np.float32)
+
+
+@dataclass
+class Golden:
+    """One golden file. `arrays` are the full ones; the rest is read through the methods."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    free: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sketches: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    samples: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+
+    def keys(self, section: str) -> list[str]:
+        """The names in a section, without the section, in the order they were written."""
+        start = section + "/"
+        return [key[len(start) :] for key in self.shapes if key.startswith(start)]
+
+    def get(self, key: str) -> NDArray[Any]:
+        """A full array by its whole key; raises KeyError for a sketched one."""
+        if key in self.recipes:
+            return draw(self.recipes[key])
+        return self.arrays[key]
+
+    def section(self, section: str) -> dict[str, NDArray[Any]]:
+        """All arrays of a section by name; "in" and "state" are always complete."""
+        return {name: self.get(f"{section}/{name}") for name in self.keys(section)}
+
+    def difference(self, key: str, array: NDArray[Any]) -> Difference:
+        """Compare an array with the golden one; raises ValueError where the shapes differ."""
+        array = np.asarray(array)
+        if list(array.shape) != self.shapes[key]:
+            raise ValueError(f"{key}: shape {list(array.shape)}, golden {self.shapes[key]}")
+        if not np.all(np.isfinite(array)):
+            return Difference(float("inf"), float("inf"))
+        if key not in self.sketches:
+            golden = np.asarray(self.get(key), np.float64)
+            gap = np.asarray(array, np.float64) - golden
+            norm = float(np.sqrt(np.sum(golden * golden)))
+            absolute = float(np.max(np.abs(gap))) if gap.size else 0.0
+            return Difference(absolute, _ratio(float(np.sqrt(np.sum(gap * gap))), norm))
+        golden_sketch = self.sketches[key]
+        gaps = sketch(key, array) - golden_sketch
+        relative = _ratio(float(np.sqrt(np.mean(gaps[1:] ** 2))), float(golden_sketch[0]))
+        if key not in self.samples:
+            return Difference(float("nan"), relative)
+        gap = sample(key, array).astype(np.float64) - self.samples[key]
+        return Difference(float(np.max(np.abs(gap))), relative)
+
+
+def _ratio(gap: float, norm: float) -> float:
+    if norm > 0:
+        return gap / norm
+    return 0.0 if gap == 0 else float("inf")
+
+
+def load(name: str, folder: Path = FOLDER) -> Golden:
+    """Read tests/goldens/NAME.npz."""
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
+        meta = json.loads(bytes(stored["meta"]).decode())
+        arrays = {key: stored[key] for key in stored.files if "/" in key}
+        rows = dict(zip(meta["sketched"], stored["sketches"], strict=True))
+        values = dict(zip(meta["sampled"], stored["samples"], strict=True))
+    return Golden(
+        name=name,
+        options=meta["options"],
+        free=meta["free"],
+        notes=meta["notes"],
+        arrays=arrays,
+        recipes=meta["recipes"],
+        sketches=rows,
+        samples=values,
+        shapes=meta["shapes"],
+    )
+
+
+def names(start: str = "", folder: Path = FOLDER) -> list[str]:
+    """The golden files there are whose name begins so, sorted."""
+    return sorted(path.stem for path in folder.glob(f"{start}*.npz"))

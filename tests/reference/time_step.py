@@ -1,0 +1,76 @@
+"""Times the PyTorch reference in this process and prints a JSON line.
+
+    python -m tests.reference.time_step --generator spade --pass step --size 192 256
+
+The counterpart of tools/benchmarks/time_network.py, with the same flags: the same network, the same
+layouts, G and D updated as published, without VGG. The line: seconds (a list, one a round, the
+first two left out) and peak_mb.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from tools.benchmarks.layouts import read_layouts
+from tools.benchmarks.time_network import UNCOUNTED, parse_arguments
+
+from .discriminator import MultiscaleDiscriminator
+from .layout import one_hot
+from .spade import SPADEGenerator
+from .train_step import Trainer
+from .tsit import TSITGenerator
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse_arguments(None)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    height, width = options.size
+    ids = read_layouts(options.layouts, options.batch, height, width, options.classes)
+    condition = one_hot(torch.from_numpy(ids).long(), options.classes)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
+    image = torch.from_numpy(pixels.astype(np.float32))
+    shared = {"size": (height, width), "halvings": options.halvings, "channels": options.channels}
+    if options.generator == "spade":
+        generator = SPADEGenerator(condition_channels=options.classes, **shared)
+    else:
+        generator = TSITGenerator(content_channels=options.classes, **shared)
+    trainer = Trainer(generator, MultiscaleDiscriminator(options.classes + 3))
+    run = _step(trainer, condition, image)
+    if options.kind == "forward":
+        generator.eval()
+        run = _forward(trainer, condition, image)
+    seconds = []
+    for _ in range(UNCOUNTED + options.rounds):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds[UNCOUNTED:], "peak_mb": round(peak)}))
+
+
+def _step(trainer: Trainer, condition: torch.Tensor, image: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        trainer.generator_step(condition, image)
+        trainer.discriminator_step(condition, image)
+
+    return run
+
+
+def _forward(trainer: Trainer, condition: torch.Tensor, image: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.no_grad():
+            trainer.generate(condition, image, None)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

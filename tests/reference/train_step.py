@@ -1,0 +1,109 @@
+"""One update of the generator, then one of the discriminator, as SPADE's trainer makes them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .discriminator import discriminate
+from .encoder import sample_latent
+from .losses import GanLoss, feature_matching, gan_loss, kl_divergence, perceptual
+from .tsit import TSITGenerator
+
+
+class Trainer:
+    """Networks, losses and the two Adam optimizers of the published training.
+
+    With `ttur` the rates are learning_rate / 2 for the generator (and encoder) and
+    learning_rate * 2 for the discriminator.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        encoder: nn.Module | None = None,
+        vgg: nn.Module | None = None,
+        kind: GanLoss = "hinge",
+        lambda_feature: float = 10.0,
+        lambda_vgg: float = 10.0,
+        lambda_kl: float = 0.05,
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        ttur: bool = True,
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.encoder = encoder
+        self.vgg = vgg
+        self.kind: GanLoss = kind
+        self.lambda_feature = lambda_feature
+        self.lambda_vgg = lambda_vgg
+        self.lambda_kl = lambda_kl
+        parameters = list(generator.parameters())
+        if encoder is not None:
+            parameters += list(encoder.parameters())
+        factor = 2.0 if ttur else 1.0
+        self.generator_optimizer = torch.optim.Adam(
+            parameters, lr=learning_rate / factor, betas=betas
+        )
+        self.discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), lr=learning_rate * factor, betas=betas
+        )
+
+    def generate(
+        self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The fake, and the weighted KL term where there is an encoder.
+
+        noise: what the encoder's latent is drawn with, else the generator's own z.
+        """
+        z, kl = noise, None
+        if self.encoder is not None:
+            mean, log_variance = self.encoder(image)
+            z = sample_latent(
+                mean, log_variance, torch.randn_like(mean) if noise is None else noise
+            )
+            kl = self.lambda_kl * kl_divergence(mean, log_variance)
+        if isinstance(self.generator, TSITGenerator):
+            return self.generator(condition, image, z), kl
+        return self.generator(condition, z), kl
+
+    def generator_step(
+        self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Update the generator (and encoder); the losses are returned weighted."""
+        self.generator_optimizer.zero_grad()
+        fake, kl = self.generate(condition, image, noise)
+        fake_outputs, real_outputs = discriminate(self.discriminator, condition, fake, image)
+        losses: dict[str, torch.Tensor] = {}
+        if kl is not None:
+            losses["kl"] = kl
+        losses["gan"] = gan_loss(fake_outputs, self.kind, real=True, for_discriminator=False)
+        losses["feature"] = self.lambda_feature * feature_matching(fake_outputs, real_outputs)
+        if self.vgg is not None:
+            losses["vgg"] = self.lambda_vgg * perceptual(self.vgg(fake), self.vgg(image))
+        torch.stack(list(losses.values())).sum().backward()
+        self.generator_optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def discriminator_step(
+        self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Update the discriminator on fakes that the updated generator makes anew.
+
+        The generator stays in training mode meanwhile, so this pass moves its running statistics
+        and its spectral vectors a second time.
+        """
+        self.discriminator_optimizer.zero_grad()
+        with torch.no_grad():
+            fake, _ = self.generate(condition, image, noise)
+        fake_outputs, real_outputs = discriminate(self.discriminator, condition, fake, image)
+        losses = {
+            "fake": gan_loss(fake_outputs, self.kind, real=False, for_discriminator=True),
+            "real": gan_loss(real_outputs, self.kind, real=True, for_discriminator=True),
+        }
+        torch.stack(list(losses.values())).sum().backward()
+        self.discriminator_optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
