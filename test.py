@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from options.command_line import parse_test
-from options.errors import UserError
+from options.errors import UserError, missing_package
 from options.run import TestOptions
 from tools.supervise import supervise
 
@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return draw(parse_test(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"error: {missing_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from options.command_line import parse_train
-from options.errors import UserError
+from options.errors import UserError, missing_package
 from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
 from tools.supervise import supervise
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(options, schedule)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"error: {missing_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from what is saved", file=sys.stderr)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import jittor as jt
+from functools import cached_property
 
+import jittor as jt
+import numpy as np
+from numpy.typing import NDArray
+
+from models.layers.layout_feature import OneHotFeature
 from models.layers.resampling import resize_nearest
+from models.partition import find_neighbourhoods
 
 
 class Layout:
@@ -21,6 +27,7 @@ class Layout:
         self.classes = classes
         self.edges = edges
         self._one_hot: dict[tuple[int, int], jt.Var] = {}
+        self._features: dict[tuple[tuple[int, int], bool], OneHotFeature] = {}
 
     @property
     def batch_size(self) -> int:
@@ -52,3 +59,35 @@ class Layout:
                 planes = jt.concat([planes, resize_nearest(self.edges, size)], dim=1)
             self._one_hot[size] = planes.stop_grad()
         return self._one_hot[size]
+
+    def feature(
+        self, size: tuple[int, int] | None = None, *, by_picture: bool = False
+    ) -> OneHotFeature:
+        """`one_hot` as a table: exact, and most of the arithmetic on it is saved.
+
+        `by_picture` keeps the pictures of the batch apart, which a norm over the pixels of a
+        picture needs. The result, and what the layers find out about its neighbourhoods, is kept.
+        """
+        size = size or self.size
+        if (size, by_picture) not in self._features:
+            values = _sample(self._values, size)
+            partition = find_neighbourhoods(values, 1, by_picture=by_picture)
+            found = partition.neighbours[:, 0]
+            ids = np.where(found < 0, -1, found % self.classes)
+            edges = None if self.edges is None else (found >= self.classes).astype(np.float32)
+            self._features[size, by_picture] = OneHotFeature(ids, edges, self.classes, partition)
+        return self._features[size, by_picture]
+
+    @cached_property
+    def _values(self) -> NDArray[np.int32]:
+        """The class of each pixel, `classes` more on an edge; -1 for an id that is no class."""
+        ids = self.ids.numpy()
+        values = ids if self.edges is None else ids + self.classes * (self.edges.numpy()[:, 0] > 0)
+        return np.where((ids >= 0) & (ids < self.classes), values, -1).astype(np.int32)
+
+
+def _sample(values: NDArray, size: tuple[int, int]) -> NDArray:
+    """As `resize_nearest`."""
+    rows = np.arange(size[0]) * values.shape[1] // size[0]
+    columns = np.arange(size[1]) * values.shape[2] // size[1]
+    return values[:, rows[:, None], columns[None]]

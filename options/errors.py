@@ -8,3 +8,11 @@ class UserError(ValueError):
 
     The entry points print it as `error: ...` to stderr and leave with exit code 2.
     """
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """What to say where a package of requirements.txt is not installed."""
+    return (
+        f"the packages of requirements.txt must be installed, {error.name} is not: bash train.sh "
+        "sets them up by itself, and .venv/bin/python has them then"
+    )

@@ -219,3 +219,14 @@ def test_jittor_is_not_needed_for_a_dry_run(folder: Path) -> None:
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("program", ["train.py", "test.py"])
+def test_a_missing_package_is_one_line(program: str, tmp_path: Path) -> None:
+    # -S: without site-packages, as a Python in which nothing was installed.
+    command = [sys.executable, "-S", program, "--name", "none", "--results_path", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "requirements.txt must be installed" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

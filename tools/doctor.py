@@ -210,7 +210,7 @@ def check_room(machine: Machine) -> list[Finding]:
         findings.append(Finding(name, status, f"{free / GIB:.0f} GB free, {folder}", mend))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     enough = memory >= MEMORY_WISHED
-    mend = "" if enough else "train at a smaller --size, with --batch_size 1"
+    mend = "" if enough else "train at a smaller --size, or with a schedule of smaller batches"
     text = f"{memory / GIB:.1f} GB"
     findings.append(Finding("Memory", "ok" if enough else "note", text, mend))
     threads = set_up.openmp_threads(machine.environ) or len(os.sched_getaffinity(0))

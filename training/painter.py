@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.transforms import denormalise, normalise
+from models.layers.convolution import fold_spectral_norm
 from models.layout import Layout
 from models.methods import create_method
 from options.run import RunOptions
@@ -103,4 +104,6 @@ def load_painter(snapshot: Snapshot, weights: str, create: Create = create_metho
     drawing = {name: net for name, net in method.networks.items() if name != "discriminator"}
     load_strict(drawing, snapshot.weights(weights), snapshot.path)
     method.eval()
+    for network in drawing.values():
+        fold_spectral_norm(network)
     return Painter(method, snapshot.options)

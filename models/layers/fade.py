@@ -5,7 +5,7 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d
+from models.layers.convolution import Conv2d, Feature
 from models.layers.normalization import Moments, NormName, create_norm
 from models.layers.spade import modulate
 
@@ -24,6 +24,6 @@ class FADE(nn.Module):
         self.gamma = Conv2d(channels, channels, 3, padding=1)
         self.beta = Conv2d(channels, channels, 3, padding=1)
 
-    def execute(self, x: jt.Var, feature: jt.Var, moments: Moments | None = None) -> jt.Var:
+    def execute(self, x: jt.Var, feature: Feature, moments: Moments | None = None) -> jt.Var:
         """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them."""
         return modulate(self.norm(x, moments), feature, self.gamma, self.beta)

@@ -7,6 +7,8 @@ from typing import Literal
 import jittor as jt
 from jittor import nn
 
+from models.layers.convolution import Feature
+from models.layers.layout_feature import LayoutFeature
 from models.layers.reduction import for_rows, mean_of_pixels
 
 EPSILON = 1e-5
@@ -15,8 +17,14 @@ NormName = Literal["batch", "instance"]
 Moments = tuple[jt.Var, jt.Var]
 
 
-def instance_norm(x: jt.Var) -> jt.Var:
+def instance_norm(x: Feature) -> Feature:
     """(x - mean) / sqrt(variance + 1e-5) over a channel's pixels (Ulyanov et al. 2016)."""
+    if isinstance(x, LayoutFeature):
+        mean = x.spread(x.mean_of_pixels())
+        centred = x.map(lambda table: table - mean)
+        variance = centred.map(lambda table: table * table).mean_of_pixels()
+        factor = centred.spread(_reciprocal_deviation(variance))
+        return centred.map(lambda table: table * factor)
     centred = x - for_rows(mean_of_pixels(x), x)
     variance = mean_of_pixels(centred * centred)
     return centred * _reciprocal_deviation(variance)

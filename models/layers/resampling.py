@@ -5,6 +5,8 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
+from models.layers.layout_feature import LayoutFeature
+
 
 def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     """Sample (N, C, H, W) to (N, C, h, w): pixel (i, j) is (floor(i * H / h), floor(j * W / w)).
@@ -32,8 +34,10 @@ def double(x: jt.Var) -> jt.Var:
     return resize_nearest(x, (2 * x.shape[2], 2 * x.shape[3]))
 
 
-def halve(x: jt.Var) -> jt.Var:
+def halve(x: jt.Var | LayoutFeature) -> jt.Var | LayoutFeature:
     """Keep every second pixel of every second row: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
+    if isinstance(x, LayoutFeature):
+        return x.halve()
     return resize_nearest(x, (x.shape[2] // 2, x.shape[3] // 2))
 
 
@@ -42,12 +46,14 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     return nn.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def pool_average(x: jt.Var) -> jt.Var:
+def pool_average(x: jt.Var | LayoutFeature) -> jt.Var | LayoutFeature:
     """Average 3 x 3 windows at stride 2, pixels inside alone: (N, C, H, W) -> halved, rounded up.
 
     How pix2pixHD and SPADE bring the input to the next scale of the discriminator (padding 1,
     `count_include_pad=False`).
     """
+    if isinstance(x, LayoutFeature):
+        return x.pool_average()
     n, c, height, width = x.shape
     h, w = (height + 1) // 2, (width + 1) // 2
     windows = x.reindex([n, c, h, w, 3, 3], ["i0", "i1", "i2*2+i4-1", "i3*2+i5-1"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d
+from models.layers.convolution import Conv2d, Feature
 from models.layers.fade import FADE
+from models.layers.layout_feature import LayoutFeature
 from models.layers.normalization import NormName, instance_norm
 from models.layers.spade import SPADE
 from models.layout import Layout
@@ -14,8 +15,10 @@ from models.layout import Layout
 SLOPE = 0.2
 
 
-def leaky_relu(x: jt.Var) -> jt.Var:
+def leaky_relu(x: Feature) -> Feature:
     """max(x, 0.2 x), the activation of all these networks."""
+    if isinstance(x, LayoutFeature):
+        return x.map(leaky_relu)
     return nn.leaky_relu(x, SLOPE)
 
 
@@ -30,7 +33,7 @@ class _ModulatedBlock(nn.Module):
         if self.learned_shortcut:
             self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
 
-    def execute(self, x: jt.Var, condition: Layout | jt.Var) -> jt.Var:
+    def execute(self, x: jt.Var, condition: Layout | Feature) -> jt.Var:
         """(N, in_channels, h, w) -> (N, out_channels, h, w)."""
         # norm_0 and norm_s see the same x: its statistics are taken once.
         moments = self.norm_0.norm.moments(x)
@@ -87,7 +90,7 @@ class StreamResidualBlock(nn.Module):
         if self.learned_shortcut:
             self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
 
-    def execute(self, x: jt.Var) -> jt.Var:
+    def execute(self, x: Feature) -> Feature:
         shortcut = leaky_relu(instance_norm(self.conv_s(x))) if self.learned_shortcut else x
         dx = leaky_relu(instance_norm(self.conv_0(x)))
         dx = leaky_relu(instance_norm(self.conv_1(dx)))

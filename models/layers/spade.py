@@ -5,7 +5,8 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d, add_bias, convolve
+from models.layers.convolution import Conv2d, Feature, add_bias, convolve
+from models.layers.layout_feature import LayoutFeature, look_up
 from models.layers.normalization import Moments, NormName, create_norm
 from models.layout import Layout
 
@@ -30,15 +31,19 @@ class SPADE(nn.Module):
 
     def execute(self, x: jt.Var, layout: Layout, moments: Moments | None = None) -> jt.Var:
         """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them."""
-        hidden = nn.relu(self.shared(layout.one_hot((x.shape[2], x.shape[3]))))
+        hidden = self.shared(layout.feature((x.shape[2], x.shape[3])))
+        hidden = hidden.map(nn.relu) if isinstance(hidden, LayoutFeature) else nn.relu(hidden)
         return modulate(self.norm(x, moments), hidden, self.gamma, self.beta)
 
 
-def modulate(normalised: jt.Var, feature: jt.Var, gamma: Conv2d, beta: Conv2d) -> jt.Var:
+def modulate(normalised: jt.Var, feature: Feature, gamma: Conv2d, beta: Conv2d) -> jt.Var:
     """normalised * (1 + gamma(feature)) + beta(feature), with gamma and beta as one convolution."""
     channels = normalised.shape[1]
     weight = jt.concat([gamma.weight, beta.weight], dim=0)
     both = convolve(feature, weight, padding=1)
-    scale = add_bias(both[:, :channels], gamma.bias)
-    shift = add_bias(both[:, channels:], beta.bias)
+    values = both.table if isinstance(both, LayoutFeature) else both
+    scale: jt.Var = add_bias(values[:, :channels], gamma.bias)
+    shift: jt.Var = add_bias(values[:, channels:], beta.bias)
+    if isinstance(both, LayoutFeature):
+        scale, shift = look_up(scale, both.partition), look_up(shift, both.partition)
     return normalised * (1.0 + scale) + shift

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d, add_bias, convolve
+from models.layers.convolution import Conv2d, Feature, add_bias, convolve
+from models.layers.layout_feature import dense
 from models.layers.normalization import instance_norm
 from models.layers.resampling import pool_average
 from models.layers.residual import leaky_relu
@@ -50,7 +51,7 @@ class PatchDiscriminator(nn.Module):
         )
         self.last = Conv2d(widths[-1], 1, KERNEL_SIZE, padding=PADDING)
 
-    def execute(self, planes: jt.Var, pictures: Sequence[jt.Var]) -> list[Features]:
+    def execute(self, planes: Feature, pictures: Sequence[jt.Var]) -> list[Features]:
         """Layout planes (N, layout_channels, H, W), pictures each (N, 3, H, W) -> features of each.
 
         The layout's share of the first convolution is computed once for all pictures, and each
@@ -58,7 +59,7 @@ class PatchDiscriminator(nn.Module):
         """
         weight = self.first.weight
         shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=PADDING)
-        shared = add_bias(shared, self.first.bias)
+        shared = dense(add_bias(shared, self.first.bias))
         colours = weight[:, self.layout_channels :]
         features = [
             [leaky_relu(shared + convolve(picture, colours, stride=2, padding=PADDING))]
@@ -87,7 +88,7 @@ class MultiScaleDiscriminator(nn.Module):
 
     def execute(self, layout: Layout, *pictures: jt.Var) -> list[list[Features]]:
         """Pictures (N, 3, H, W) -> for each picture, for each scale, every layer's output."""
-        planes: jt.Var = layout.one_hot()
+        planes: Feature = layout.feature()
         current = list(pictures)
         results: list[list[Features]] = [[] for _ in pictures]
         for index, discriminator in enumerate(self.discriminators):

@@ -8,6 +8,7 @@ import jittor as jt
 from jittor import nn
 
 from models.layers.convolution import Conv2d, Linear
+from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double
 from models.layers.residual import SPADEResidualBlock, leaky_relu
@@ -74,7 +75,7 @@ class SPADEGenerator(nn.Module):
         """Layout (N, H, W) and z (N, latent_size) or None -> picture (N, 3, H, W) in [-1, 1]."""
         h, w = self._lowest(layout.size)
         if self.latent_size is None:
-            x = self.first(layout.one_hot((h, w)))
+            x = dense(self.first(layout.feature((h, w))))
         else:
             x = self.first(z).reshape((-1, self.widest, h, w))
         # 'normal' does not upsample before the third block, nor do 4 halvings before the second.

@@ -7,8 +7,9 @@ from itertools import pairwise
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d, Linear
+from models.layers.convolution import Conv2d, Feature, Linear
 from models.layers.fadain import fadain
+from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double, halve
 from models.layers.residual import FADEResidualBlock, StreamResidualBlock, leaky_relu
@@ -32,7 +33,7 @@ class Stream(nn.Module):
         widths = [in_channels, *(level_width(level, channels) for level in range(halvings + 1))]
         self.blocks = nn.ModuleList([StreamResidualBlock(a, b) for a, b in pairwise(widths)])
 
-    def execute(self, x: jt.Var) -> list[jt.Var]:
+    def execute(self, x: Feature) -> list[Feature]:
         features = []
         for level, block in enumerate(self.blocks):
             x = block(x if level == 0 else halve(x))
@@ -127,7 +128,7 @@ class TSITGenerator(nn.Module):
         style: (N, 3, H, W) in [-1, 1], for the style stream. noise: the style vector (N,
         latent_size), or (N, 3, h, w) at the lowest size for start='noise'.
         """
-        content = self.content_stream(layout.one_hot())
+        content = self.content_stream(layout.feature(by_picture=True))
         styles = None if self.style_stream is None else self.style_stream(style)
         x = self._first_feature(layout, noise)
         for level, block in zip(range(self.halvings, 0, -1), self.blocks, strict=True):
@@ -140,4 +141,4 @@ class TSITGenerator(nn.Module):
         h, w = self.lowest(layout.size)
         if self.latent_size is not None:
             return self.first(noise).reshape((-1, self.widest, h, w))
-        return self.first(layout.one_hot((h, w)) if self.start == "layout" else noise)
+        return dense(self.first(layout.feature((h, w)) if self.start == "layout" else noise))

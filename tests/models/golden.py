@@ -69,7 +69,7 @@ class Planes:
         self.planes = planes
         self.size = tuple(planes.shape[2:])
 
-    def one_hot(self) -> jt.Var:
+    def feature(self, *, by_picture: bool = False) -> jt.Var:
         return self.planes
 
 

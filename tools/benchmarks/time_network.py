@@ -60,6 +60,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     import jittor as jt
     import numpy as np
 
+    from models.layers.convolution import fold_spectral_norm
     from models.layout import Layout
     from models.methods import create_method
     from tools.benchmarks.layouts import read_layouts
@@ -80,6 +81,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
 
         return step
     method.eval()
+    fold_spectral_norm(method.networks["generator"])
 
     def forward() -> None:
         with jt.no_grad():

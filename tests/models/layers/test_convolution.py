@@ -7,10 +7,11 @@ from typing import Any
 import jittor as jt
 import numpy as np
 import pytest
+from jittor import nn
 from scipy.signal import correlate
 
 from models.layers import convolution
-from models.layers.convolution import Conv2d, SpectralNorm, convolve
+from models.layers.convolution import Conv2d, SpectralNorm, convolve, fold_spectral_norm
 from tests.models.conftest import Record
 from tests.models.golden import Part, check, fetch, gradients, inputs_of
 from tests.models.inputs import full, values
@@ -60,8 +61,8 @@ def test_the_product_and_the_convolution_agree(
         monkeypatch.setattr(convolution, "PRODUCT_WEIGHTS", weights)
         before = len(convolutions)
         y = convolve(x, weight, stride=stride, padding=padding)
-        # One picture's 1 x 1 convolution is a product whatever the limits.
-        convolved = way == "convolution" and (kernel > 1 or batch > 1)
+        # A 1 x 1 convolution is a product whatever the limits.
+        convolved = way == "convolution" and kernel > 1
         assert len(convolutions) - before == convolved
         cotangent = values(*y.shape) if cotangent is None else cotangent
         loss = (y * cotangent).sum()
@@ -73,13 +74,13 @@ def test_the_product_and_the_convolution_agree(
 
 
 def test_the_limits_choose_the_way(convolutions: list[Any]) -> None:
-    wide = jt.zeros((512, 512, 1, 1))
+    wide = jt.zeros((512, 128, 2, 2))
     assert wide.numel() == convolution.PRODUCT_WEIGHTS
-    convolve(jt.zeros((2, 512, 16, 24)), wide)
+    convolve(jt.zeros((2, 128, 17, 25)), wide)
     assert not convolutions
-    convolve(jt.zeros((2, 512, 16, 25)), wide)
+    convolve(jt.zeros((2, 128, 17, 26)), wide)
     assert len(convolutions) == 1
-    convolve(jt.zeros((2, 511, 16, 24)), wide[:, 1:])
+    convolve(jt.zeros((2, 127, 17, 25)), wide[:, 1:])
     assert len(convolutions) == 2
 
 
@@ -130,3 +131,15 @@ def test_evaluation_leaves_the_power_iteration_where_it_is() -> None:
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(norm.u.numpy(), before[0])
     np.testing.assert_array_equal(norm.v.numpy(), before[1])
+
+
+def test_folded_weights_draw_what_spectral_norm_drew() -> None:
+    network = nn.Sequential(Conv2d(6, 8, 3, padding=1, spectral=True), Conv2d(8, 4, 3, padding=1))
+    network.eval()
+    x = values(2, 6, 7, 9)
+    before = network(x).numpy()
+    plain = network[1].weight.numpy()
+    fold_spectral_norm(network)
+    np.testing.assert_allclose(network(x).numpy(), before, rtol=0, atol=1e-6)
+    assert network[0].spectral_norm is None
+    np.testing.assert_array_equal(network[1].weight.numpy(), plain)
