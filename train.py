@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: RunOptions, schedule: Schedule) -> int:
-    """Draw the demo dataset where none is given, check, train, make the submission."""
+    """Draw the demo dataset where none is given, clean, check, train, make the submission."""
     from tools.start import rank_in_job, start_jittor
     from training.preparation import check_cheaply
 
@@ -57,12 +57,29 @@ def run(options: RunOptions, schedule: Schedule) -> int:
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
     if rank == 0:
-        check_cheaply(options, schedule, processes)
+        missing = check_cheaply(options, schedule, processes)
+        if missing:
+            make_missing_selections(options, missing)
     route = start_jittor(options.training.device)
     outcome = train_run(options, schedule, route.device)
     if outcome == 0 and rank == 0:
         return finish(options, schedule)
     return outcome
+
+
+def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None:
+    """Clean the dataset, so that the subsets that the schedule needs are there."""
+    from tools.filter_dataset import make_selections
+
+    data = options.data
+    print(f"cleaning the dataset for {' and '.join(missing)}: {data.input_path}", flush=True)
+    made = make_selections(
+        str(data.input_path),
+        classes=data.classes,
+        unknown_label=data.unknown_label,
+        workers=data.workers,
+    )
+    print(*made.lines, f"why: {made.output_path / 'report.html'}", sep="\n", end="\n\n", flush=True)
 
 
 def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:

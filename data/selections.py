@@ -21,6 +21,16 @@ def selection_path(input_path: Path | str, subset: str) -> Path:
     return Path(input_path) / "selections" / f"{subset}.txt"
 
 
+def subsets_to_make(input_path: Path | str, subsets: Sequence[str]) -> list[str]:
+    """Return those of `subsets` that need a list of stems where the dataset has no list at all.
+
+    Where it has one, none: it may be a person's, and nothing replaces that unasked.
+    """
+    if any(selection_path(input_path, subset).exists() for subset in SUBSETS):
+        return []
+    return [subset for subset in dict.fromkeys(subsets) if subset != "total"]
+
+
 def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None:
     """Return the stems of a subset, or None for all: 'total' where it has no file.
 

@@ -4,6 +4,7 @@
     python -m tools.benchmark speed --torch-python PATH  PyTorch of another environment
     python -m tools.benchmark memory                     a step of `main` phase I at 512 x 384
     python -m tools.benchmark loader --data DIR          pictures a second, at the sizes of `main`
+    python -m tools.benchmark cleaning                   cleaning of drawn pairs of 1024 x 768
 
 Every measurement runs in a process of its own; ours and PyTorch's take turns, so that a machine
 that slows down slows both. What counts is the ratio.
@@ -24,6 +25,8 @@ from typing import Any
 
 from options.errors import UserError
 from options.schedule import load_schedule
+from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
+from tools.benchmarks.cleaning import measure_cleaning
 from training.run_folder import write_text
 
 Row = dict[str, Any]
@@ -52,7 +55,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    kinds = parser.add_subparsers(required=True, metavar="speed | memory | loader")
+    kinds = parser.add_subparsers(required=True, metavar="speed | memory | loader | cleaning")
     speed = kinds.add_parser("speed", help="forward pass and training step")
     speed.add_argument(
         "--generators", nargs="+", choices=("spade", "tsit"), default=["spade", "tsit"]
@@ -79,7 +82,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--unknown-label", type=int)
     loader.add_argument("--workers", type=int, default=2)
     loader.set_defaults(run=measure_loader)
-    for kind in (speed, memory, loader):
+    cleaning = kinds.add_parser("cleaning", help="pairs a second, memory, duplicates, a rerun")
+    add_cleaning_flags(cleaning)
+    cleaning.set_defaults(run=measure_cleaning)
+    for kind in (speed, memory, loader, cleaning):
         kind.add_argument("--json", metavar="FILE", help="write the rows there too")
     return parser.parse_args(argv)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from data.check import check_pairs
 from data.folders import Pair, find_pairs
-from data.selections import read_selection
+from data.selections import read_selection, subsets_to_make
 from options.errors import UserError
 from options.run import RunOptions
 from options.schedule import Schedule
@@ -64,8 +64,11 @@ def find_progress(
     return folder, state, changes
 
 
-def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> None:
-    """Everything that needs neither the pictures nor Jittor; raises UserError."""
+def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> list[str]:
+    """Everything that needs neither the pictures nor Jittor; raises UserError.
+
+    Returns the subsets that have to be made first.
+    """
     _, state, _ = find_progress(options, schedule)
     progress = state.progress if state else Progress()
     phases = phases_to_run(schedule, progress, options.training.phase)
@@ -78,8 +81,11 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> No
         )
     input_path = Path(str(options.data.input_path))
     find_pairs(input_path)
+    missing = subsets_to_make(input_path, [phase.subset for phase in phases])
     for phase in phases:
-        read_selection(input_path, phase.subset)
+        if phase.subset not in missing:
+            read_selection(input_path, phase.subset)
+    return missing
 
 
 def prepare_run(
@@ -118,6 +124,14 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
     progress = state.progress if state else Progress()
     input_path = Path(str(options.data.input_path))
     found = find_pairs(input_path)
+    lines = [f"would check {len(found.pairs)} pairs of {input_path}, {found.form}"]
+    start = f"go on after step {progress.step}" if state else "start anew"
+    phases = phases_to_run(schedule, progress, options.training.phase)
+    missing = subsets_to_make(input_path, [phase.subset for phase in phases])
+    if missing:
+        lines.insert(0, f"would make {' and '.join(missing)} as tools.filter_dataset does")
+        lines += [f"would {start} in {folder.path}:", schedule.describe()]
+        return "\n".join(lines)
     plan = plan_phases(
         schedule,
         found.pairs,
@@ -126,11 +140,9 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
         options.training.phase,
         options.data.epoch_images,
     )
-    lines = [f"would check {len(found.pairs)} pairs of {input_path}, {found.form}"]
     if not plan:
         lines.append("every phase is done: nothing to train")
     else:
-        start = f"go on after step {progress.step}" if state else "start anew"
         lines += [f"would {start} in {folder.path}, with all pairs good:", describe_plan(plan)]
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.folders import Pair
-from data.selections import read_selection, select_pairs, selection_path
+from data.selections import read_selection, select_pairs, selection_path, subsets_to_make
 from options.errors import UserError
 
 
@@ -64,3 +64,11 @@ def test_files_that_select_nothing(tmp_path: Path) -> None:
 def test_other_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one of total, selection_1, selection_2: selection_3"):
         read_selection(tmp_path, "selection_3")
+
+
+def test_only_a_dataset_without_any_list_is_cleaned_unasked(tmp_path: Path) -> None:
+    wanted = ("total", "selection_2", "selection_1", "selection_2")
+    assert subsets_to_make(tmp_path, wanted) == ["selection_2", "selection_1"]
+    assert subsets_to_make(tmp_path, ("total",)) == []
+    _write(tmp_path, "selection_1", "mine\n")
+    assert subsets_to_make(tmp_path, wanted) == []

@@ -32,8 +32,8 @@ def test_main_is_the_contests_run() -> None:
     assert schedule.subsets() == ("total", "selection_1", "selection_2")
 
 
-def test_quick_needs_total_alone() -> None:
-    assert load_schedule("quick").subsets() == ("total",)
+def test_quick_uses_all_subsets() -> None:
+    assert load_schedule("quick").subsets() == ("total", "selection_1", "selection_2")
 
 
 @pytest.mark.parametrize("name", ["quick", "main", "aux"])

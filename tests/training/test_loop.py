@@ -303,15 +303,19 @@ def test_a_dry_run_writes_nothing(options: RunOptions, schedule: Schedule) -> No
 
 
 def test_cheap_checks(options: RunOptions, schedule: Schedule) -> None:
-    check_cheaply(options, schedule, 1)
+    assert check_cheaply(options, schedule, 1) == []
     with pytest.raises(UserError, match="phase I has a batch of 2 for 4"):
         check_cheaply(options, schedule, 4)
     nothing = replace(options.loss, lambda_gan=0.0, lambda_feature=0.0, lambda_vgg=0.0)
     with pytest.raises(UserError, match="learns from a loss"):
         check_cheaply(replace(options, loss=nothing), schedule, 1)
-    phases = (replace(schedule.phases[0], subset="selection_1"),)
+    cleaned = replace(schedule, phases=(replace(schedule.phases[0], subset="selection_1"),))
+    assert check_cheaply(options, cleaned, 1) == ["selection_1"]
+    assert "would make selection_1 as" in describe_run(options, cleaned)
+    (Path(str(options.data.input_path)) / "selections").mkdir()
+    (Path(str(options.data.input_path)) / "selections/selection_2.txt").write_text("p1\n")
     with pytest.raises(UserError, match=r"python -m tools\.filter_dataset"):
-        check_cheaply(options, replace(schedule, phases=phases), 1)
+        check_cheaply(options, cleaned, 1)
 
 
 def test_the_learner_refuses_a_state_of_other_networks(

@@ -1,0 +1,85 @@
+"""Planted faults are what they say, and are not planted where they would not show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.cleaning.faults import (
+    FAULTS,
+    Others,
+    backlit,
+    mirrored,
+    relabelled,
+    relit,
+    shifted,
+    speckled,
+    striped,
+    swapped,
+)
+from tests.data.cleaning.scenes import draw_scene
+
+OTHERS = Others(
+    [np.full((50, 60), 3, np.int32), draw_scene(9)[1]], np.array([1, 5, 20, 22], np.int32), None
+)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_depends_on_its_seed_and_leaves_the_clean_pair_alone(name: str) -> None:
+    image, layout = draw_scene(0)
+    before = image.copy(), layout.copy()
+    first = FAULTS[name](image, layout, OTHERS, np.random.default_rng(3))
+    again = FAULTS[name](image, layout, OTHERS, np.random.default_rng(3))
+    assert first is not None and again is not None
+    assert all(np.array_equal(*both) for both in zip(first, again, strict=True))
+    assert np.array_equal(image, before[0]) and np.array_equal(layout, before[1])
+    assert first[0].dtype == np.uint8 and first[0].shape == image.shape
+    assert first[1].dtype == np.int32 and first[1].shape == layout.shape
+    assert not (np.array_equal(first[0], image) and np.array_equal(first[1], layout))
+
+
+def test_how_much_changes() -> None:
+    image, layout = draw_scene(0)
+    rng = np.random.default_rng(0)
+    made = swapped(image, layout, OTHERS, rng)
+    assert made is not None and (made[1] == layout).mean() < 0.6
+    made = shifted(image, layout, OTHERS, rng)
+    assert made is not None and 0.03 <= (made[1] != layout).mean() < 0.5
+    made = mirrored(image, layout, OTHERS, rng)
+    assert made is not None and np.array_equal(made[1], layout[:, ::-1])
+    made = speckled(image, layout, OTHERS, rng)
+    assert made is not None and 0.02 < (made[1] != layout).mean() < 0.06
+    made = striped(image, layout, OTHERS, rng)
+    assert made is not None and 0.05 < (made[1] != layout).mean() < 0.6
+    made = backlit(image, layout, OTHERS, rng)
+    assert made is not None and made[0][layout == 5].mean() < 20 < 200 < made[0][:10].mean()
+    made = relit(image, layout, OTHERS, rng)
+    assert made is not None and (made[1] == layout).mean() > 0.9
+
+
+def test_a_fifth_of_the_segments_is_relabelled() -> None:
+    layout = np.repeat(np.arange(10, dtype=np.int32), 10)[None].repeat(80, axis=0)
+    made = relabelled(np.zeros((80, 100, 3), np.uint8), layout, OTHERS, np.random.default_rng(1))
+    assert made is not None
+    changed = np.unique(layout[made[1] != layout])
+    assert len(changed) == 2 and set(np.unique(made[1][made[1] != layout])) <= {1, 5, 20, 22}
+
+
+def test_no_fault_where_it_would_not_show() -> None:
+    image, _ = draw_scene(0)
+    flat = np.zeros(image.shape[:2], np.int32)
+    rng = np.random.default_rng(0)
+    assert shifted(image, flat, OTHERS, rng) is None
+    assert mirrored(image, flat, OTHERS, rng) is None
+    assert relabelled(image, flat, OTHERS, rng) is None
+    alike = Others([flat], np.array([0], np.int32))
+    assert swapped(image, flat, alike, rng) is None
+    assert backlit(np.full_like(image, 90), flat, OTHERS, rng) is None
+
+
+def test_unknown_segments_are_not_relabelled() -> None:
+    layout = np.zeros((60, 80), np.int32)
+    layout[:, 40:] = 29
+    others = Others([], np.array([0, 1], np.int32), unknown=29)
+    image = np.zeros((60, 80, 3), np.uint8)
+    assert relabelled(image, layout, others, np.random.default_rng(0)) is None

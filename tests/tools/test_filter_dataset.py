@@ -1,0 +1,281 @@
+"""python -m tools.filter_dataset: its files, flags, exit codes, and what train.py calls."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.cleaning.faults import Others, backlit, shifted, speckled
+from data.selections import read_selection
+from options.errors import UserError
+from tests.data.cleaning.scenes import draw_scene, write_scene, write_scenes
+from tools.filter_dataset import main, make_selections
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_OTHERS = Others([], np.array([1, 5, 20, 22, 23, 27], np.int32))
+WRITTEN = {
+    "total.txt", "selection_1.txt", "selection_2.txt", "report.csv", "report.html",
+    "thresholds.json", ".measures.sqlite",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 clean pairs, a fault of each kind, two copies, and files that cannot be read."""
+    root = tmp_path_factory.mktemp("drawn") / "my set"
+    write_scenes(root, 50)
+    rng = np.random.default_rng(0)
+    planted = {
+        "shifted": shifted(*draw_scene(60), NO_OTHERS, rng),
+        "speckled": speckled(*draw_scene(61), NO_OTHERS, rng),
+        "backlit": backlit(*draw_scene(62), NO_OTHERS, rng),
+    }
+    image, layout = draw_scene(63)
+    grey = image.mean(axis=2).astype(np.uint8)
+    planted["grey"] = np.stack([grey] * 3, axis=2), layout
+    planted["scene 003 again"] = draw_scene(3)
+    for stem, pair in planted.items():
+        assert pair is not None
+        write_scene(root, stem, *pair)
+    (root / "train/imgs/empty.jpg").write_bytes(b"")
+    Image.fromarray(np.zeros((96, 128), np.uint16)).save(root / "train/labels/empty.png")
+    Image.fromarray(np.zeros((96, 128), np.uint16)).save(root / "train/labels/alone 湖.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def selected(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("selected") / "out"
+    make_selections(drawn, output, workers=1, progress=False)
+    return output
+
+
+@pytest.fixture
+def output(selected: Path, tmp_path: Path) -> Path:
+    """A copy of finished selections, to change."""
+    return Path(shutil.copytree(selected, tmp_path / "out"))
+
+
+def _rows(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "report.csv").open(encoding="utf-8", newline="") as file:
+        return {row["stem"]: row for row in csv.DictReader(file)}
+
+
+def _stems(output: Path, subset: str) -> set[str]:
+    return set((output / f"{subset}.txt").read_text(encoding="utf-8").splitlines())
+
+
+def _state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_faults_are_left_out_with_their_measure(selected: Path) -> None:
+    rows = _rows(selected)
+    found = {stem: (rows[stem]["selection"], rows[stem]["measure"]) for stem in rows}
+    assert found["speckled"][0] == found["shifted"][0] == found["grey"][0] == "0"
+    assert found["speckled"][1] in ("border_density", "island_share", "segment_count", "thin_share")
+    assert found["shifted"][1] in ("border_support", "shift_gain")
+    assert found["grey"][1] == "colourfulness"
+    assert found["backlit"] == ("1", "backlight")
+    copies = [rows["scene 003"], rows["scene 003 again"]]
+    assert sorted(row["selection"] for row in copies) == ["1", "2"]
+    assert copies[0]["group"] == copies[1]["group"] != ""
+    assert found["empty"] == ("-1", "") and "must not be empty" in rows["empty"]["reason"]
+    assert "a partner: a photograph" in rows["alone 湖"]["reason"]
+    clean = [found[f"scene {index:03d}"][0] for index in range(50) if index != 3]
+    assert clean.count("2") >= 47
+
+
+def test_files_agree(selected: Path) -> None:
+    assert {path.name for path in selected.iterdir()} == WRITTEN
+    rows = _rows(selected)
+    with (selected / "report.csv").open(encoding="utf-8") as file:
+        head = file.readline().strip().split(",")
+    assert head[:7] == ["stem", "selection", "reason", "measure", "value", "threshold", "group"]
+    assert {"border_support", "oddness", "backlight", "layout_likeness"} <= set(head[7:])
+    for least, subset in enumerate(("total", "selection_1", "selection_2")):
+        expected = {stem for stem, row in rows.items() if int(row["selection"]) >= least}
+        assert _stems(selected, subset) == expected
+    thresholds = json.loads((selected / "thresholds.json").read_text())
+    for row in rows.values():
+        if row["measure"] in thresholds["measures"]:
+            assert row["value"] == row[row["measure"]]
+            told = thresholds["measures"][row["measure"]]
+            assert float(row["threshold"]) == pytest.approx(told["threshold"], rel=1e-5)
+            beyond = float(row["value"]) - float(row["threshold"])
+            assert beyond > 0 if told["left out where"] == "above" else beyond < 0
+
+
+def test_the_default_output_is_what_training_reads(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write_scenes(root, 12)
+    before = _state(root)
+    made = make_selections(root, workers=0, progress=False)
+    assert made.total == made.stems == 12 and made.output_path == root / "selections"
+    chosen = read_selection(root, "selection_2")
+    assert chosen is not None and len(chosen) == made.selection_2
+    shutil.rmtree(root / "selections")
+    assert _state(root) == before
+
+
+def test_a_second_run_answers_at_once_and_alike(drawn: Path, output: Path) -> None:
+    before = {name: (output / name).read_bytes() for name in WRITTEN - {".measures.sqlite"}}
+    make_selections(drawn, output, workers=1, progress=False)
+    assert {name: (output / name).read_bytes() for name in before} == before
+
+
+def test_a_person_overrules_and_it_survives(
+    drawn: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (output / "keep.txt").write_text("# mine\nspeckled\nnobody\n", encoding="utf-8")
+    (output / "drop.txt").write_text("scene 001\r\n\n", encoding="utf-8")
+    for _ in range(2):
+        assert main(["--input_path", str(drawn), "--output_path", str(output)]) == 0
+        rows = _rows(output)
+        assert rows["speckled"]["selection"] == "2"
+        assert rows["speckled"]["reason"] == "kept by keep.txt"
+        assert rows["scene 001"]["selection"] == "0"
+        assert "speckled" in _stems(output, "selection_2")
+        assert "keep.txt names 1 that are no readable pairs" in capsys.readouterr().out
+    (output / "drop.txt").write_text("speckled\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"speckled is in keep\.txt and drop\.txt"):
+        make_selections(drawn, output, workers=1, progress=False)
+
+
+def test_targets_and_thresholds(drawn: Path, output: Path) -> None:
+    made = make_selections(drawn, output, target=(0.81, 0.73), workers=1, progress=False)
+    assert made.stems == 57
+    assert abs(made.selection_1 - 0.81 * 57) <= 1 and abs(made.selection_2 - 0.73 * 57) <= 1.5
+    mine = output.parent / "mine.json"
+    mine.write_text('{"measures": {"colourfulness": 1000}}', encoding="utf-8")
+    made = make_selections(drawn, output, thresholds_path=mine, workers=1, progress=False)
+    assert made.selection_1 == 0
+    with pytest.raises(UserError, match="drop one of the two flags"):
+        make_selections(drawn, output, target=(0.8, 0.7), thresholds_path=mine)
+
+
+def test_output_for_reading(drawn: Path, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(drawn), "--output-path", str(output), "--workers", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "total: 55 of 57 (96.5%)"
+    assert lines[1].startswith("selection_1: ") and lines[2].startswith("selection_2: ")
+    assert lines[3].startswith("unreadable: 2, such as ")
+    assert any(line.startswith("left out of selection_1: ") for line in lines)
+    assert any("layout_likeness 1" in line for line in lines)
+
+
+def _empty(root: Path) -> list[str]:
+    return ["--input_path", str(root)]
+
+
+def _all_broken(root: Path) -> list[str]:
+    for stem in write_scenes(root, 2):
+        (root / "train/imgs" / f"{stem}.jpg").write_bytes(b"no picture")
+    return ["--input_path", str(root)]
+
+
+def _bad_ids(root: Path) -> list[str]:
+    write_scenes(root, 2)
+    return ["--input_path", str(root), "--classes", "5"]
+
+
+def _output_is_a_file(root: Path) -> list[str]:
+    write_scenes(root, 2)
+    (root / "selections").write_text("mine")
+    return ["--input_path", str(root)]
+
+
+def _damaged_keep(root: Path) -> list[str]:
+    write_scenes(root, 2)
+    (root / "selections").mkdir()
+    (root / "selections/keep.txt").write_bytes(b"\xff\xfe\xff")
+    return ["--input_path", str(root)]
+
+
+def _with(*flags: str) -> Callable[[Path], list[str]]:
+    def flags_of(root: Path) -> list[str]:
+        write_scenes(root, 2)
+        return ["--input_path", str(root), *flags]
+
+    return flags_of
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (_empty, "a dataset folder must hold photographs and labels"),
+        (_all_broken, "at least one pair must be readable: none of 2 is"),
+        (_bad_ids, "at least one pair must be readable"),
+        (_output_is_a_file, "need a folder that can be written"),
+        (_damaged_keep, "keep.txt must be UTF-8"),
+        (_with("--target", "0.5", "0.9"), "--target takes the shares"),
+        (_with("--target", "0.5"), "expected 2 arguments"),
+        (_with("--workers", "-1"), "workers must be 0 or more"),
+        (_with("--classes", "0"), "classes must be 1..65535: 0"),
+        (_with("--kept", "0"), "kept must be 1 or more"),
+        (_with("--thresholds", "none.json"), "none.json"),
+        (_with("--treshold", "x"), "--treshold"),
+    ],
+)
+def test_what_the_user_must_mend_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    prepare: Callable[[Path], list[str]],
+    words: str,
+) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    assert main(prepare(root)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert words in captured.err
+    assert not list(root.rglob("selection_1.txt"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator writes anywhere")
+def test_a_read_only_output(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "set", 2)
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="need a folder that can be written"):
+        make_selections(tmp_path / "set", tmp_path / "out", progress=False)
+
+
+def test_files_appear_whole_or_not_at_all(
+    drawn: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (output / "selection_1.txt").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        make_selections(drawn, output, target=(0.5, 0.4), workers=1, progress=False)
+    assert {path.name for path in output.iterdir()} == WRITTEN
+    assert (output / "selection_1.txt").read_bytes() == before
+
+
+def test_as_a_program_without_jittor(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "set", 3)
+    program = (
+        "import sys; from tools.filter_dataset import main; "
+        f"assert main(['--input_path', {str(tmp_path / 'set')!r}]) == 0; "
+        "assert 'jittor' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "total: 3 of 3" in result.stdout
