@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,15 +33,18 @@ SCHEDULE = """# tiny
 --workers 1
 --device cpu
 
-phase  last_epoch  batch_size  subset  learning_rate
-I      2           2           total   1e-3
-II     3           3           total   2e-3
+phase  last_epoch  batch_size  subset       learning_rate
+I      2           2           total        1e-3
+II     3           3           selection_1  2e-3
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pairs and three test layouts, and a schedule of 3 + 3 + 2 steps."""
+    """Six pairs and three test layouts, and a schedule of 3 + 3 + 2 steps.
+
+    In `listed` one of the two selections has been written by hand.
+    """
     root = tmp_path_factory.mktemp("train")
     for name in ("train/imgs", "train/labels", "val/labels"):
         (root / "data" / name).mkdir(parents=True)
@@ -53,6 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
         Image.fromarray(image.astype(np.uint8)).save(root / f"data/train/imgs/p{index}.png")
         Image.fromarray(layout).save(root / f"data/train/labels/p{index}.png")
+    shutil.copytree(root / "data", root / "listed")
+    (root / "listed/selections").mkdir()
+    (root / "listed/selections/selection_1.txt").write_text("p1\n")
     (root / "tiny.txt").write_text(SCHEDULE)
     return root
 
@@ -95,6 +102,17 @@ def test_a_run_ends_with_a_submission(
             assert (picture.size, picture.mode, picture.format) == ((512, 384), "RGB", "JPEG")
     with Image.open(folder / place / "overview.png") as overview:
         assert overview.width > 700
+
+
+def test_missing_selections_are_made(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    assert "cleaning the dataset for selection_1: data" in trained.stdout
+    assert "selection_1: 6 of 6" in trained.stdout
+    made = {path.name for path in (folder / "data/selections").iterdir()}
+    assert {"total.txt", "selection_1.txt", "selection_2.txt", "report.html"} <= made
+    dry = run(folder, [*train_command(folder, "other", "--dry-run"), "--data", "data"])
+    assert dry.returncode == 0 and "would make" not in dry.stdout
 
 
 def test_stopped_by_ctrl_c_and_gone_on_with(
@@ -164,7 +182,7 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
     [
         ("train.py", ["--generater", "spade"], "did you mean --generator?"),
         ("train.py", ["--data", "absent"], "a folder must exist: absent"),
-        ("train.py", ["--data", "data", "--schedule", "main"], "python -m tools.filter_dataset"),
+        ("train.py", ["--data", "listed", "--schedule", "main"], "python -m tools.filter_dataset"),
         ("train.py", ["--data", "data", "--results-path", "tiny.txt"], "must be writable"),
         (
             "train.py",
@@ -176,7 +194,11 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
     ],
 )
 def test_what_the_user_must_mend_is_one_line(
-    folder: Path, program: str, flags: list[str], message: str
+    folder: Path,
+    trained: subprocess.CompletedProcess[str],
+    program: str,
+    flags: list[str],
+    message: str,
 ) -> None:
     before = sorted(folder.rglob("*"))
     done = run(folder, command(program, *flags))

@@ -277,8 +277,9 @@ def _make_writable(output: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"the selections need a folder that can be written: {output}: {error.strerror}; give "
-            "another with --output_path"
+            f"the selections need a folder that can be written: {output}: {error.strerror}; beside "
+            "a dataset that is read-only, make a folder of links to its parts and name that, or "
+            "write elsewhere with --output_path of tools.filter_dataset"
         ) from None
 
 

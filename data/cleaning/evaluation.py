@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from data.cleaning.duplicates import group_layouts
-from data.cleaning.faults import FAULTS, Others, relit
+from data.cleaning.faults import COPIES, FAULTS, Others
 from data.cleaning.survey import Finding, Settings, compare, find
 from data.cleaning.verdicts import LIKENESS, RULES, find_thresholds, judge, suspicion
 from data.folders import Pair, find_pairs
@@ -23,7 +23,6 @@ from data.transforms import map_unknown
 from data.workers import Progress, run_all
 from options.errors import UserError
 
-DUPLICATE = "duplicate"
 # The measure that is made for a fault; its AUC is reported beside the verdict's.
 MEASURE_OF = {
     "swapped": "border_support",
@@ -33,7 +32,8 @@ MEASURE_OF = {
     "speckled": "border_density",
     "striped": "border_density",
     "backlit": "backlight",
-    DUPLICATE: LIKENESS,
+    "duplicate": LIKENESS,
+    "retaken": LIKENESS,
 }
 
 
@@ -100,7 +100,7 @@ def evaluate(
 
     Raises UserError where there are under 40 pairs, as nothing robust is known of fewer.
     """
-    chosen = list(faults) if faults is not None else [*FAULTS, DUPLICATE]
+    chosen = list(faults) if faults is not None else [*FAULTS, *COPIES]
     unknown = sorted(set(chosen) - set(MEASURE_OF))
     if unknown:
         raise UserError(f"a fault must be one of {', '.join(MEASURE_OF)}: {unknown[0]}")
@@ -143,7 +143,7 @@ def evaluate(
             }
             for r in range(rounds)
         ]
-        tell = _duplicate_row if fault == DUPLICATE else _fault_row
+        tell = _duplicate_row if fault in COPIES else _fault_row
         rows.append(tell(fault, clean, planted, classes))
     table = compare([str(i) for i in range(len(clean))], clean, classes)
     verdicts = judge(table, find_thresholds(table))
@@ -191,7 +191,7 @@ class _Planter:
         if image.shape[:2] != layout.shape:
             image = cv2.resize(image, layout.shape[::-1], interpolation=cv2.INTER_AREA)
         if fault:
-            plant = relit if fault == DUPLICATE else FAULTS[fault]
+            plant = COPIES[fault] if fault in COPIES else FAULTS[fault]
             rng = np.random.default_rng([seed, index, list(MEASURE_OF).index(fault)])
             made = plant(image, layout, self._others, rng)
             if made is None:

@@ -123,18 +123,25 @@ def backlit(image: Image, layout: Layout, others: Others, rng: np.random.Generat
     return np.rint(255 * crushed).astype(np.uint8), layout
 
 
-def relit(image: Image, layout: Layout, others: Others, rng: np.random.Generator) -> Planted:
-    """Change a copy's light (gamma 0.6..1.6, each channel by 0.8..1.2), and its place a little.
-
-    Photograph and layout move by up to 1% of the sides, as of a camera that was not quite still.
-    """
+def relit(
+    image: Image, layout: Layout, others: Others, rng: np.random.Generator
+) -> tuple[Image, Layout]:
+    """Change a copy's light: gamma 0.6..1.6, each channel by 0.8..1.2."""
     gains = rng.uniform(0.8, 1.2, 3)
     tones = (image / 255.0) ** rng.uniform(0.6, 1.6) * gains
+    return np.clip(np.rint(255 * tones), 0, 255).astype(np.uint8), layout.copy()
+
+
+def retaken(image: Image, layout: Layout, others: Others, rng: np.random.Generator) -> Planted:
+    """Change a copy's light and move it by up to 1% of the sides: the camera was not quite still.
+
+    Its rim is repeated.
+    """
+    changed, _ = relit(image, layout, others, rng)
     rows, columns = (round(n * rng.uniform(-0.01, 0.01)) for n in layout.shape)
     ys = np.clip(np.arange(layout.shape[0]) - rows, 0, layout.shape[0] - 1)
     xs = np.clip(np.arange(layout.shape[1]) - columns, 0, layout.shape[1] - 1)
-    moved = np.clip(np.rint(255 * tones), 0, 255).astype(np.uint8)[ys[:, None], xs]
-    return moved, layout[ys[:, None], xs]
+    return changed[ys[:, None], xs], layout[ys[:, None], xs]
 
 
 FAULTS: dict[str, Callable[[Image, Layout, Others, np.random.Generator], Planted]] = {
@@ -145,4 +152,10 @@ FAULTS: dict[str, Callable[[Image, Layout, Others, np.random.Generator], Planted
     "speckled": speckled,
     "striped": striped,
     "backlit": backlit,
+}
+
+# Copies that are added to a dataset beside their originals.
+COPIES: dict[str, Callable[[Image, Layout, Others, np.random.Generator], Planted]] = {
+    "duplicate": relit,
+    "retaken": retaken,
 }

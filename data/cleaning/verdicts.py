@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
     Rule("border_density", 1, "high", 5.0, 0.05, 0.09, "its labels are interleaved"),
     Rule("thin_share", 1, "high", 5.0, 0.08, 0.25, "its labels are threads"),
     Rule("island_share", 1, "high", 5.0, 0.02, 0.06, "its labels are specks"),
-    Rule("segment_count", 1, "high", 5.0, 250, 2000, "its layout is in pieces"),
+    Rule("segment_count", 1, "high", 5.0, 500, 2000, "its layout is in pieces"),
     Rule("backlight", 2, "high", 5.0, 0.25, 0.4, "its foreground is black against the sky"),
 )
 LIKENESS = "layout_likeness"

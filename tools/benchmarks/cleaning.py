@@ -104,9 +104,7 @@ def _link(pairs: list[Pair], root: Path, count: int) -> None:
             os.link(path, place)
 
 
-def _clean(
-    what: str, root: Path, workers: int, count: int, thresholds: Path | None = None
-) -> Row:
+def _clean(what: str, root: Path, workers: int, count: int, thresholds: Path | None = None) -> Row:
     command = [sys.executable, "-c", _PROGRAM, str(root), str(workers)]
     if thresholds is not None:
         command.append(str(thresholds))

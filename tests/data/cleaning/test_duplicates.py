@@ -16,7 +16,7 @@ from data.cleaning.duplicates import (
     photograph_likeness,
     photograph_print,
 )
-from data.cleaning.faults import Others, relit
+from data.cleaning.faults import Others, retaken
 from data.cleaning.view import View
 from tests.data.cleaning.scenes import draw_scene
 
@@ -80,7 +80,7 @@ def test_light_does_not_change_a_photographs_print() -> None:
         image, layout = draw_scene(index, 192, 256)
         prints.append(photograph_print(View(image, layout)))
         rng = np.random.default_rng(index)
-        changed = relit(image, layout, Others([], np.zeros(0, np.int32)), rng)
+        changed = retaken(image, layout, Others([], np.zeros(0, np.int32)), rng)
         assert changed is not None
         prints.append(photograph_print(View(*changed)))
         assert (layout_grid(View(*changed)) == layout_grid(View(image, layout))).mean() > 0.9

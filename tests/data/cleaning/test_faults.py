@@ -12,6 +12,7 @@ from data.cleaning.faults import (
     mirrored,
     relabelled,
     relit,
+    retaken,
     shifted,
     speckled,
     striped,
@@ -53,8 +54,11 @@ def test_how_much_changes() -> None:
     assert made is not None and 0.05 < (made[1] != layout).mean() < 0.6
     made = backlit(image, layout, OTHERS, rng)
     assert made is not None and made[0][layout == 5].mean() < 20 < 200 < made[0][:10].mean()
-    made = relit(image, layout, OTHERS, rng)
-    assert made is not None and (made[1] == layout).mean() > 0.9
+    lit, same = relit(image, layout, OTHERS, rng)
+    assert np.array_equal(same, layout) and np.abs(lit.astype(int) - image).mean() > 3
+    layout = draw_scene(0, 384, 512)[1]
+    made = retaken(np.zeros((384, 512, 3), np.uint8), layout, OTHERS, rng)
+    assert made is not None and 0.9 < (made[1] == layout).mean() < 1
 
 
 def test_a_fifth_of_the_segments_is_relabelled() -> None:

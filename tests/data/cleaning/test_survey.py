@@ -96,7 +96,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, workers: int) -> None:
 
 def test_broken_files_are_faults_in_the_words_of_the_check(tmp_path: Path) -> None:
     root = tmp_path / "set"
-    stems = write_scenes(root, 9)
+    stems = write_scenes(root, 12)
     images, labels = root / "train/imgs", root / "train/labels"
     (images / f"{stems[0]}.jpg").write_bytes(b"")
     jpeg = images / f"{stems[1]}.jpg"
@@ -107,12 +107,17 @@ def test_broken_files_are_faults_in_the_words_of_the_check(tmp_path: Path) -> No
     (images / f"{stems[5]}.jpg").unlink()
     Image.fromarray(np.zeros((96, 128), np.float32)).save(labels / f"{stems[6]}.tiff")
     (labels / f"{stems[6]}.png").unlink()
+    Image.fromarray(np.zeros((96, 128), np.uint16)).save(images / f"{stems[7]}.png")
+    (images / f"{stems[7]}.jpg").unlink()
+    Image.fromarray(np.full((96, 128, 3), 77, np.uint8)).save(labels / f"{stems[8]}.png")
+    png = labels / f"{stems[9]}.png"
+    png.write_bytes(png.read_bytes()[:-60])
     for workers in (1, 2):
         found = _survey(root, tmp_path / f"cache{workers}", workers)
-        assert [pair.stem for pair in found.pairs] == stems[7:]
-        assert found.total == 9
+        assert [pair.stem for pair in found.pairs] == stems[10:]
+        assert found.total == 12
         told = {fault.stem: f"{fault.rule}: {fault.value}" for fault in found.faults}
-        assert told.keys() == set(stems[:7])
+        assert told.keys() == set(stems[:10])
         assert "must not be empty" in told[stems[0]]
         assert "must be whole" in told[stems[1]]
         assert told[stems[2]] == "ids must be 0..28: id 77"
@@ -120,7 +125,10 @@ def test_broken_files_are_faults_in_the_words_of_the_check(tmp_path: Path) -> No
         assert "a partner: a label" in told[stems[4]]
         assert "a partner: a photograph" in told[stems[5]]
         assert "a label must be a PNG" in told[stems[6]]
-    assert len(_survey(root, tmp_path / "cache1").faults) == 7
+        assert "a photograph must be RGB" in told[stems[7]] and "mode I;16" in told[stems[7]]
+        assert "ids must be 0..28: id 77" in told[stems[8]] or "palette" in told[stems[8]]
+        assert "must be whole" in told[stems[9]]
+    assert len(_survey(root, tmp_path / "cache1").faults) == 10
 
 
 def test_sizes_of_one_shape_are_no_fault(tmp_path: Path) -> None:
