@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
 import unicodedata
 from collections import Counter
@@ -128,10 +129,9 @@ def make_selections(
     if target is not None:
         thresholds = meet_targets(found.table, thresholds, target, found.total, overrule)
     verdicts = judge(found.table, thresholds, overrule)
-    command = f"python -m tools.filter_dataset --input_path {root}"
     facts = PageFacts(
         root.name or str(root),
-        command,
+        _command(root, output, classes, unknown_label),
         classes,
         found.faults,
         found.total,
@@ -221,6 +221,18 @@ def _lines(
                 f"{missing[0]}"
             )
     return lines
+
+
+def _command(root: Path, output: Path, classes: int, unknown_label: int | None) -> str:
+    """Return what makes these selections again at the default thresholds."""
+    words = ["python", "-m", "tools.filter_dataset", "--input_path", str(root)]
+    if output != root / "selections":
+        words += ["--output_path", str(output)]
+    if classes != len(CONTEST_CLASSES):
+        words += ["--classes", str(classes)]
+    if unknown_label is not None:
+        words += ["--unknown_label", str(unknown_label)]
+    return shlex.join(words)
 
 
 def _csv(found: Survey, verdicts: Sequence[Verdict]) -> str:

@@ -104,7 +104,9 @@ class _Page:
             out = int((sign * (values[order] - one.value) > 0).sum())
             worst = order[: min(out, _WORST)].tolist()
             beyond = order[max(len(worst), out - _AROUND) : out].tolist()
-            within = order[out : out + _AROUND].tolist()
+            # What is no worse than the median is nowhere near the threshold.
+            ordinary = int((sign * (values[order] - one.centre) > 0).sum())
+            within = order[out : min(out + _AROUND, max(out, ordinary))].tolist()
             self._strips[rule.measure] = (worst, beyond, within)
             self.shown.update(worst, beyond, within)
         members: dict[int, list[int]] = {}

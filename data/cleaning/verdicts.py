@@ -48,7 +48,7 @@ RULES: tuple[Rule, ...] = (
     Rule("mirror_gain", 1, "high", 5.0, 0.5, 1.5, "its layout fits better when mirrored"),
     Rule("explained_variance", 1, "low", 5.0, 0.1, 0.03, "its classes explain no colours"),
     Rule("oddness", 1, "high", 5.0, 0.5, 0.6, "its classes look like others of the dataset"),
-    Rule("odd_segment", 1, "high", 5.0, 0.8, 1.0, "a segment looks like another class"),
+    Rule("odd_segment", 1, "high", 5.0, 0.6, 0.8, "a segment looks like another class"),
     Rule("colourfulness", 1, "low", 5.0, 4.0, 2.5, "its photograph is grey"),
     Rule("border_density", 1, "high", 5.0, 0.05, 0.09, "its labels are interleaved"),
     Rule("thin_share", 1, "high", 5.0, 0.08, 0.25, "its labels are threads"),
@@ -76,7 +76,7 @@ class Thresholds:
     """All numbers that verdicts depend on besides the measures."""
 
     measures: Mapping[str, Threshold]
-    likeness: float = 0.93
+    likeness: float = 0.94
     same_photograph: float = 0.9
     kept: int = 3
 

@@ -130,10 +130,24 @@ def test_the_default_output_is_what_training_reads(tmp_path: Path) -> None:
     assert _state(root) == before
 
 
+def test_the_page_tells_the_command_with_its_flags(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "my set", 2)
+    out = tmp_path / "out"
+    make_selections(tmp_path / "my set", out, classes=40, unknown_label=255, progress=False)
+    wanted = f"--input_path &#x27;{tmp_path}/my set&#x27; --output_path {out} --classes 40"
+    assert f"{wanted} --unknown_label 255</code>" in (out / "report.html").read_text()
+
+
 def test_a_second_run_answers_at_once_and_alike(drawn: Path, output: Path) -> None:
-    before = {name: (output / name).read_bytes() for name in WRITTEN - {".measures.sqlite"}}
-    make_selections(drawn, output, workers=1, progress=False)
-    assert {name: (output / name).read_bytes() for name in before} == before
+    # The page names the folder that it is in, and this is a copy of it.
+    names = WRITTEN - {".measures.sqlite", "report.html"}
+    first = {name: (output / name).read_bytes() for name in names}
+    pages = []
+    for _ in range(2):
+        make_selections(drawn, output, workers=1, progress=False)
+        assert {name: (output / name).read_bytes() for name in names} == first
+        pages.append((output / "report.html").read_bytes())
+    assert pages[0] == pages[1]
 
 
 def test_a_person_overrules_and_it_survives(

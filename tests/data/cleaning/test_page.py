@@ -36,6 +36,10 @@ class _Checker(HTMLParser):
             assert self.open.pop() == tag
 
 
+def _part(page: str, name: str) -> str:
+    return page.split(f'<h2 id="{name}">')[1].split("<h2")[0]
+
+
 def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     stems = write_scenes(tmp_path / "set", 20)
     write_scene(tmp_path / "set", "a <b> & 湖", *draw_scene(3))
@@ -62,5 +66,9 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     assert {link[1:] for link in checker.links} <= checker.names
     assert {rule.measure for rule in RULES} <= checker.names
     assert "a &lt;b&gt; &amp; 湖" in page and "a <b>" not in page and "/x/<s>" not in page
+    # No pair is worse than the median, and so near the threshold.
+    assert "Just within" in _part(page, "border_support")
+    assert found.table.values["shift_gain"].max() == 0
+    assert "<figure" not in _part(page, "shift_gain")
     assert "Group 1: 2 pairs" in page and stems[3] in page
     assert all(name in page for name in ("sky", "lake", "confirmed"))
