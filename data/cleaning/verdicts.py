@@ -76,7 +76,7 @@ class Thresholds:
     """All numbers that verdicts depend on besides the measures."""
 
     measures: Mapping[str, Threshold]
-    likeness: float = 0.94
+    likeness: float = 0.95
     same_photograph: float = 0.9
     kept: int = 3
 
