@@ -24,6 +24,9 @@ class FADE(nn.Module):
         self.gamma = Conv2d(channels, channels, 3, padding=1)
         self.beta = Conv2d(channels, channels, 3, padding=1)
 
-    def execute(self, x: jt.Var, feature: Feature, moments: Moments | None = None) -> jt.Var:
-        """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them."""
-        return modulate(self.norm(x, moments), feature, self.gamma, self.beta)
+    def execute(
+        self, x: jt.Var, feature: Feature, moments: Moments | None = None, slope: float = 1.0
+    ) -> jt.Var:
+        """(N, C, h, w) -> (N, C, h, w); arguments as of `SPADE`."""
+        statistics = self.norm.statistics(x, moments)
+        return modulate(x, statistics, feature, self.gamma, self.beta, slope)

@@ -7,9 +7,10 @@ from typing import Literal
 import jittor as jt
 from jittor import nn
 
+from models.layers import kernels
 from models.layers.convolution import Feature
-from models.layers.layout_feature import LayoutFeature
-from models.layers.reduction import for_rows, mean_of_pixels
+from models.layers.layout_feature import LayoutFeature, look_up
+from models.layers.reduction import for_rows, mean_of_pixels, variance_of_pixels
 
 EPSILON = 1e-5
 
@@ -17,17 +18,58 @@ NormName = Literal["batch", "instance"]
 Moments = tuple[jt.Var, jt.Var]
 
 
-def instance_norm(x: Feature) -> Feature:
-    """(x - mean) / sqrt(variance + 1e-5) over a channel's pixels (Ulyanov et al. 2016)."""
+def normalise(
+    x: jt.Var,
+    moments: Moments,
+    modulation: Feature | None = None,
+    bias: jt.Var = None,
+    slope: float = 1.0,
+) -> jt.Var:
+    """leaky_relu(y * (1 + scale) + shift), y = (x - mean) / sqrt(variance + 1e-5).
+
+    Args:
+        x: (N, C, h, w).
+        moments: mean and variance, each (N or 1, C, 1, 1).
+        modulation: (N, 2C, h, w), scale and shift one after the other; None for neither.
+        bias: (2C,), added to the modulation, where there is one.
+        slope: of the activation where its input is negative; 1 for none.
+    """
+    mean, variance = moments
+    factor = _reciprocal_deviation(variance)
+    values: jt.Var = modulation
+    partition = None
+    if isinstance(modulation, LayoutFeature):
+        values, partition = modulation.table, modulation.partition
+    given = () if values is None else (values, bias)
+    if kernels.serve():
+        return kernels.Normalise(slope, partition)(x, mean, factor, *given)
+    y = (x - for_rows(mean, x)) * factor
+    if values is not None:
+        values = values + for_rows(bias.reshape((1, -1, 1, 1)), values)
+        scale, shift = values[:, : x.shape[1]], values[:, x.shape[1] :]
+        if partition is not None:
+            scale, shift = look_up(scale, partition), look_up(shift, partition)
+        y = y * (1.0 + scale) + shift
+    return y if slope == 1.0 else nn.leaky_relu(y, slope)
+
+
+def instance_norm(x: Feature, slope: float = 1.0) -> Feature:
+    """(x - mean) / sqrt(variance + 1e-5) over a channel's pixels (Ulyanov et al. 2016).
+
+    With a slope below 1 the leaky ReLU after it is taken in the same pass.
+    """
     if isinstance(x, LayoutFeature):
-        mean = x.spread(x.mean_of_pixels())
-        centred = x.map(lambda table: table - mean)
-        variance = centred.map(lambda table: table * table).mean_of_pixels()
-        factor = centred.spread(_reciprocal_deviation(variance))
-        return centred.map(lambda table: table * factor)
-    centred = x - for_rows(mean_of_pixels(x), x)
-    variance = mean_of_pixels(centred * centred)
-    return centred * _reciprocal_deviation(variance)
+        return _instance_norm_of_table(x, slope)
+    mean = mean_of_pixels(x)
+    return normalise(x, (mean, variance_of_pixels(x, mean)), slope=slope)
+
+
+def _instance_norm_of_table(x: LayoutFeature, slope: float) -> LayoutFeature:
+    mean = x.spread(x.mean_of_pixels())
+    centred = x.map(lambda table: table - mean)
+    variance = centred.map(lambda table: table * table).mean_of_pixels()
+    factor = centred.spread(_reciprocal_deviation(variance))
+    return centred.map(lambda table: nn.leaky_relu(table * factor, slope))
 
 
 def _reciprocal_deviation(variance: jt.Var) -> jt.Var:
@@ -44,12 +86,14 @@ class InstanceNorm(nn.Module):
     def moments(self, x: jt.Var) -> Moments:
         """Mean and variance over the pixels, each (N, C, 1, 1)."""
         mean = mean_of_pixels(x)
-        centred = x - for_rows(mean, x)
-        return mean, mean_of_pixels(centred * centred)
+        return mean, variance_of_pixels(x, mean)
 
-    def execute(self, x: jt.Var, moments: Moments | None = None) -> jt.Var:
-        mean, variance = moments or self.moments(x)
-        return (x - for_rows(mean, x)) * _reciprocal_deviation(variance)
+    def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
+        """What x is normalised by: `moments`, where a sibling has computed them already."""
+        return moments or self.moments(x)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return normalise(x, self.statistics(x))
 
 
 class BatchNorm(nn.Module):
@@ -74,24 +118,28 @@ class BatchNorm(nn.Module):
         mean = mean_of_pixels(x, batch=True)
         if jt.in_mpi:
             mean = mean.mpi_all_reduce("mean")
-        centred = x - for_rows(mean, x)
-        variance = mean_of_pixels(centred * centred, batch=True)
+        variance = variance_of_pixels(x, mean, batch=True)
         if jt.in_mpi:
             variance = variance.mpi_all_reduce("mean")
         return mean, variance
 
-    def execute(self, x: jt.Var, moments: Moments | None = None) -> jt.Var:
-        """`moments`: those of this x where a sibling layer has computed them already."""
+    def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
+        """What x is normalised by; in training the running values move.
+
+        `moments`: those of this x where a sibling layer has computed them already.
+        """
         if not self.is_training():
-            mean = self.running_mean.reshape((1, -1, 1, 1))
-            variance = self.running_variance.reshape((1, -1, 1, 1))
-            return (x - for_rows(mean, x)) * _reciprocal_deviation(variance)
+            shape = (1, -1, 1, 1)
+            return self.running_mean.reshape(shape), self.running_variance.reshape(shape)
         mean, variance = moments or self.moments(x)  # type: ignore[misc]
         count = x.shape[0] * x.shape[2] * x.shape[3] * (jt.world_size if jt.in_mpi else 1)
         unbiased = variance.detach().reshape(-1) * (count / max(count - 1, 1))
         self._move(self.running_mean, mean.detach().reshape(-1))
         self._move(self.running_variance, unbiased)
-        return (x - for_rows(mean, x)) * _reciprocal_deviation(variance)
+        return mean, variance
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return normalise(x, self.statistics(x))
 
     def _move(self, running: jt.Var, value: jt.Var) -> None:
         running.update(running + (value - running) * self.MOMENTUM)

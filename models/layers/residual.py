@@ -40,8 +40,8 @@ class _ModulatedBlock(nn.Module):
         shortcut = x
         if self.learned_shortcut:
             shortcut = self.conv_s(self.norm_s(x, condition, moments))
-        dx = self.conv_0(leaky_relu(self.norm_0(x, condition, moments)))
-        dx = self.conv_1(leaky_relu(self.norm_1(dx, condition)))
+        dx = self.conv_0(self.norm_0(x, condition, moments, SLOPE))
+        dx = self.conv_1(self.norm_1(dx, condition, slope=SLOPE))
         return shortcut + dx
 
 
@@ -91,7 +91,7 @@ class StreamResidualBlock(nn.Module):
             self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
 
     def execute(self, x: Feature) -> Feature:
-        shortcut = leaky_relu(instance_norm(self.conv_s(x))) if self.learned_shortcut else x
-        dx = leaky_relu(instance_norm(self.conv_0(x)))
-        dx = leaky_relu(instance_norm(self.conv_1(dx)))
+        shortcut = instance_norm(self.conv_s(x), SLOPE) if self.learned_shortcut else x
+        dx = instance_norm(self.conv_0(x), SLOPE)
+        dx = instance_norm(self.conv_1(dx), SLOPE)
         return shortcut + dx

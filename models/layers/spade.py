@@ -5,9 +5,9 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
-from models.layers.convolution import Conv2d, Feature, add_bias, convolve
-from models.layers.layout_feature import LayoutFeature, look_up
-from models.layers.normalization import Moments, NormName, create_norm
+from models.layers.convolution import Conv2d, Feature, convolve
+from models.layers.layout_feature import LayoutFeature
+from models.layers.normalization import Moments, NormName, create_norm, normalise
 from models.layout import Layout
 
 HIDDEN_CHANNELS = 128
@@ -29,21 +29,23 @@ class SPADE(nn.Module):
         self.gamma = Conv2d(HIDDEN_CHANNELS, channels, 3, padding=1)
         self.beta = Conv2d(HIDDEN_CHANNELS, channels, 3, padding=1)
 
-    def execute(self, x: jt.Var, layout: Layout, moments: Moments | None = None) -> jt.Var:
-        """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them."""
+    def execute(
+        self, x: jt.Var, layout: Layout, moments: Moments | None = None, slope: float = 1.0
+    ) -> jt.Var:
+        """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them.
+
+        With a slope below 1 the leaky ReLU after it is taken in the same pass.
+        """
         hidden = self.shared(layout.feature((x.shape[2], x.shape[3])))
         hidden = hidden.map(nn.relu) if isinstance(hidden, LayoutFeature) else nn.relu(hidden)
-        return modulate(self.norm(x, moments), hidden, self.gamma, self.beta)
+        statistics = self.norm.statistics(x, moments)
+        return modulate(x, statistics, hidden, self.gamma, self.beta, slope)
 
 
-def modulate(normalised: jt.Var, feature: Feature, gamma: Conv2d, beta: Conv2d) -> jt.Var:
-    """normalised * (1 + gamma(feature)) + beta(feature), with gamma and beta as one convolution."""
-    channels = normalised.shape[1]
-    weight = jt.concat([gamma.weight, beta.weight], dim=0)
-    both = convolve(feature, weight, padding=1)
-    values = both.table if isinstance(both, LayoutFeature) else both
-    scale: jt.Var = add_bias(values[:, :channels], gamma.bias)
-    shift: jt.Var = add_bias(values[:, channels:], beta.bias)
-    if isinstance(both, LayoutFeature):
-        scale, shift = look_up(scale, both.partition), look_up(shift, both.partition)
-    return normalised * (1.0 + scale) + shift
+def modulate(
+    x: jt.Var, statistics: Moments, feature: Feature, gamma: Conv2d, beta: Conv2d, slope: float
+) -> jt.Var:
+    """normalise(x) * (1 + gamma(feature)) + beta(feature), both as one convolution, activated."""
+    modulation = convolve(feature, jt.concat([gamma.weight, beta.weight], dim=0), padding=1)
+    bias = jt.concat([gamma.bias, beta.bias], dim=0)
+    return normalise(x, statistics, modulation, bias, slope)

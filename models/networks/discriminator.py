@@ -11,7 +11,7 @@ from models.layers.convolution import Conv2d, Feature, add_bias, convolve
 from models.layers.layout_feature import dense
 from models.layers.normalization import instance_norm
 from models.layers.resampling import pool_average
-from models.layers.residual import leaky_relu
+from models.layers.residual import SLOPE, leaky_relu
 from models.layout import Layout
 
 KERNEL_SIZE = 4
@@ -69,7 +69,7 @@ class PatchDiscriminator(nn.Module):
             normalised = layer.normalised_weight()
             for outputs in features:
                 y = convolve(outputs[-1], normalised, stride=layer.stride, padding=PADDING)
-                outputs.append(leaky_relu(instance_norm(y)))
+                outputs.append(instance_norm(y, SLOPE))
         for outputs in features:
             outputs.append(self.last(outputs[-1]))
         return features

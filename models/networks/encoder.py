@@ -10,7 +10,7 @@ from jittor import nn
 from models.layers.convolution import Conv2d, Linear
 from models.layers.normalization import instance_norm
 from models.layers.resampling import resize_bilinear
-from models.layers.residual import leaky_relu
+from models.layers.residual import SLOPE
 
 INPUT_SIZE = (256, 256)
 LAST_SIZE = 4
@@ -42,7 +42,7 @@ class StyleEncoder(nn.Module):
         if tuple(x.shape[2:]) != INPUT_SIZE:
             x = resize_bilinear(x, INPUT_SIZE)
         for layer in self.layers:
-            x = leaky_relu(instance_norm(layer(x)))
+            x = instance_norm(layer(x), SLOPE)
         x = x.reshape((x.shape[0], -1))
         return self.mean(x), self.log_variance(x)
 
