@@ -43,7 +43,8 @@ def convolve(x: Feature, weight: jt.Var, *, stride: int = 1, padding: int = 0) -
     if pointwise:
         # oneDNN's 1 x 1 convolution runs at a quarter of the rate of the plain product.
         products = [jt.matmul(matrix, x[i].reshape((channels, h * w))) for i in range(n)]
-        return jt.stack(products).reshape((n, out_channels, h, w))
+        whole = products[0] if n == 1 else jt.stack(products)
+        return whole.reshape((n, out_channels, h, w))
     columns = x.reindex(
         [channels, kernel, kernel, n, h, w],
         ["i3", "i0", f"i4*{stride}+i1-{padding}", f"i5*{stride}+i2-{padding}"],

@@ -1,0 +1,175 @@
+"""Two processes under mpirun against one: the same pairs must teach the same.
+
+Skipped where there is no OpenMPI (Debian: libopenmpi-dev openmpi-bin).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2"]
+pytestmark = pytest.mark.skipif(
+    shutil.which("mpicc") is None or shutil.which("mpirun") is None,
+    reason="no mpicc or no mpirun",
+)
+
+# One step on two pairs: of each process its share of them.
+STEP = """
+import json, sys
+import numpy as np
+from tools.start import start_jittor
+start_jittor("cpu")
+import jittor as jt
+from models.layers.normalization import BatchNorm
+from models.layout import Layout
+from models.methods import create_method
+from options.run import DataOptions, GeneratorOptions, LossOptions, RunOptions
+from training import processes
+from training.learner import Learner
+
+options = RunOptions(
+    data=DataOptions(height=16, width=32, classes=4),
+    generator=GeneratorOptions(channels=2, halvings=4, style_stream=False),
+    loss=LossOptions(lambda_vgg=0.0),
+)
+rank, count = processes.rank(), processes.count()
+# Other weights in each process, until they are shared.
+jt.set_global_seed(5 * rank)
+learner = Learner(create_method(options, None), options)
+learner.share()
+random = np.random.default_rng(0)
+ids = random.integers(0, 4, (2, 16, 32)).astype(np.int32)
+images = random.uniform(-1, 1, (2, 3, 16, 32)).astype(np.float32)
+mine = slice(rank * 2 // count, (rank + 1) * 2 // count)
+norm = BatchNorm(3)
+x, cotangent = jt.array(images[mine]), jt.array(images[::-1][mine] ** 2)
+y = norm(x)
+gradient = jt.grad((y * cotangent).sum(), x)
+np.savez(f"{sys.argv[1]}-{rank}-norm.npz", y=y.numpy(), gradient=gradient.numpy(),
+         mean=norm.running_mean.numpy(), variance=norm.running_variance.numpy())
+for step in range(2):
+    if step == 1:
+        np.savez(f"{sys.argv[1]}-{rank}-first.npz",
+                 **{name: var.numpy() for name, var in learner.variables().items()})
+    losses = learner.step(
+        Layout(jt.array(ids[mine]), 4), jt.array(images[mine]), learning_rate=1e-3, seed=step
+    )
+losses, stop = processes.agree(losses, rank == 1)
+processes.wait_for_all()
+np.savez(f"{sys.argv[1]}-{rank}.npz",
+         **{name: var.numpy() for name, var in learner.variables().items()})
+with open(f"{sys.argv[1]}-{rank}.json", "w") as file:
+    json.dump({"losses": losses, "stop": stop, "count": count}, file)
+"""
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "step.py").write_text(STEP)
+    run([sys.executable, "step.py", "one"], folder)
+    run([*MPIRUN, sys.executable, "step.py", "two"], folder)
+    return folder
+
+
+def load(folder: Path, name: str) -> dict[str, np.ndarray]:
+    return dict(np.load(folder / f"{name}.npz"))
+
+
+def test_both_processes_hold_the_same(folder: Path) -> None:
+    first, second = load(folder, "two-0"), load(folder, "two-1")
+    assert json.loads((folder / "two-0.json").read_text())["count"] == 2
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_two_processes_learn_what_one_learns(folder: Path) -> None:
+    # The second moment after the first step is (1 - beta2) g^2: it tells the gradient, and unlike
+    # the step itself, which is +-learning rate, it is not thrown about by the last bit of it.
+    one, two = load(folder, "one-0-first"), load(folder, "two-0-first")
+    names = [name for name in one if name.startswith("optimizer.")]
+    assert len(names) > 50
+    largest = max(float(one[name].max()) for name in names)
+    for name in names:
+        # What stands before a norm has no gradient but rounding: its bias is held to zero.
+        scale = max(float(one[name].max()), 1e-6 * largest)
+        np.testing.assert_allclose(two[name] / scale, one[name] / scale, atol=2e-3, err_msg=name)
+
+
+def test_statistics_are_those_of_all_processes(folder: Path) -> None:
+    one = load(folder, "one-0-norm")
+    two = [load(folder, f"two-{rank}-norm") for rank in range(2)]
+    for name in ("mean", "variance"):
+        for part in two:
+            np.testing.assert_allclose(part[name], one[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    for name in ("y", "gradient"):
+        both = np.concatenate([part[name] for part in two])
+        np.testing.assert_allclose(both, one[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_they_agree_on_losses_and_on_stopping(folder: Path) -> None:
+    answers = [json.loads((folder / f"two-{rank}.json").read_text()) for rank in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0]["stop"] is True
+    alone = json.loads((folder / "one-0.json").read_text())
+    assert alone["stop"] is False
+    for name, value in alone["losses"].items():
+        assert answers[0]["losses"][name] == pytest.approx(value, rel=0.05, abs=0.02), name
+
+
+def test_a_run_of_two_processes(folder: Path) -> None:
+    from PIL import Image
+
+    for name in ("train/imgs", "train/labels", "val/labels"):
+        (folder / "data" / name).mkdir(parents=True)
+    for index in range(5):
+        layout = np.random.default_rng(index).integers(0, 4, (16, 32)).astype(np.uint16)
+        if index == 4:
+            Image.fromarray(layout).save(folder / "data/val/labels/t.png")
+            continue
+        Image.fromarray(layout).save(folder / f"data/train/labels/p{index}.png")
+        image = np.stack([layout * 60] * 3, axis=-1).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"data/train/imgs/p{index}.png")
+    (folder / "tiny.txt").write_text(
+        "--size 16 32\n--classes 4\n--halvings 4\n--channels 2\n--discriminator-channels 2\n"
+        "--discriminator-layers 2\n--lambda-vgg 0\n--log-every 1\n--workers 1\n--device cpu\n"
+        "phase last_epoch batch_size subset learning_rate\nI 2 2 total 1e-3\n"
+    )
+    train = [sys.executable, str(REPOSITORY / "train.py"), "--data", "data", "--schedule"]
+    done = run([*MPIRUN, *train, "tiny.txt", "--name", "two"], folder)
+    assert done.stdout.count("phase I: epochs 1 to 2") == 1
+    assert done.stdout.count("overview:") == 1
+    lines = (folder / "results/two/stats.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+    environment = json.loads((folder / "results/two/environment.json").read_text())
+    assert environment["processes"] == 2
+    (folder / "odd.txt").write_text(
+        (folder / "tiny.txt").read_text().replace("2 2 total", "2 3 total")
+    )
+    odd = subprocess.run(
+        [*MPIRUN, *train, "odd.txt", "--name", "odd"], cwd=folder, capture_output=True, text=True
+    )
+    assert odd.returncode == 2
+    assert "phase I has a batch of 3 for 2 of them" in odd.stderr
