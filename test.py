@@ -2,6 +2,7 @@
 
 bash test.sh --name RUN
 python test.py --input_path LABELS --img_path STYLES --output_path DIR --checkpoint FILE
+bash test.sh --name RUN --style a.jpg --style-to b.jpg --steps 8
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def draw(options: TestOptions) -> int:
     from tools.start import start_jittor
     from tools.submission import BadSubmission, make_submission, plan_submission
 
+    if options.style_to is not None:
+        return draw_strips(options)
     plan = plan_submission(options)
     print(f"{len(plan.jobs)} layouts, generator {plan.snapshot.path}", flush=True)
     start_jittor(options.device)
@@ -45,6 +48,17 @@ def draw(options: TestOptions) -> int:
     print(f"{result.count} pictures: {result.folder}")
     print(f"submission: {result.zip_path}")
     print(f"overview:   {result.overview_path}")
+    return 0
+
+
+def draw_strips(options: TestOptions) -> int:
+    from tools.start import start_jittor
+    from tools.style_strip import make_strips, plan_strips
+
+    strips = plan_strips(options)
+    print(f"{len(strips.plan.jobs)} layouts, generator {strips.plan.snapshot.path}", flush=True)
+    start_jittor(options.device)
+    print(f"strips: {make_strips(strips)}")
     return 0
 
 

@@ -49,6 +49,8 @@ TEST_USAGE = """bash test.sh --name RUN [FLAGS]                              set
       draw every test layout with the run's generator: pictures, submission.zip, overview.png
   bash test.sh --name RUN --input_path LABELS --img_path STYLES --output_path DIR
       the contest's own flags
+  bash test.sh --name RUN --style a.jpg --style-to b.jpg --steps 8
+      a strip for each layout, from one style to another
 """
 EPILOG = "A flag may be written with - or with _: --input-path is --input_path."
 TRAIN_EPILOG = (

@@ -108,6 +108,13 @@ class GeneratorOptions:
     norm: Literal["batch", "instance"] = _option(
         "batch", "parameter-free norm inside SPADE and FADE (batch is synchronised)"
     )
+    content_channels: int | None = _option(
+        None,
+        "tsit: channels inside the content stream's first block; without it those of the layout",
+        minimum=1,
+        maximum=65536,
+        metavar="N",
+    )
 
 
 @dataclass(frozen=True)
@@ -435,6 +442,22 @@ class TestOptions:
         "noise, or the path of one photograph for all",
         metavar="STYLE",
     )
+    style_to: str | None = _option(
+        None,
+        "draw, instead of a submission, a strip for each layout that goes from --style to this "
+        "one: noise, or the path of a photograph",
+        metavar="STYLE",
+    )
+    steps: int = _option(8, "with --style-to: pictures of a strip", minimum=2, maximum=64)
+    limit: int | None = _option(
+        None, "draw only the first so many layouts", minimum=1, metavar="N"
+    )
+    instance_path: str | None = _option(
+        None,
+        "folder of the layouts' instance maps, for a generator that reads borders of objects; "
+        "without it there are none",
+        metavar="DIR",
+    )
     seed: int = _option(0, "seed of the noise", minimum=0, maximum=2**32 - 1)
     batch_size: int = _option(1, "layouts drawn at once; does not change the pictures", minimum=1)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
@@ -448,6 +471,10 @@ class TestOptions:
         for option in option_fields(TestOptions):
             option.check(getattr(self, option.name))
         check_name(self.name)
+        if self.style_to is None and self.steps != TestOptions.steps:
+            raise UserError(
+                f"--steps needs --style-to: --steps {self.steps} would change nothing; leave it out"
+            )
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -513,6 +540,7 @@ NEEDS: dict[str, tuple[Callable[[RunOptions], bool], str]] = {
     "style_stream": (_is_tsit, "--generator tsit"),
     "start": (_reads_start, "--generator tsit without --vae"),
     "fadain_alpha": (_has_style_stream, "--generator tsit --style-stream"),
+    "content_channels": (_is_tsit, "--generator tsit"),
     "vgg_distance": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_weights": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_required": (_has_vgg, "--lambda-vgg above 0"),

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from data.folders import LayoutFolder, find_pairs, find_test_layouts, pictures_by_stem, stem_of
 from data.images import PictureError
+from data.labels import read_instances
 from data.loader import read_layout, read_photograph
 from data.styles import (
     build_layout_index,
@@ -33,6 +34,7 @@ from data.styles import (
     read_style_table,
     styles_from_table,
 )
+from data.transforms import instance_edges, resize_layout
 from data.workers import run_all
 from options.errors import UserError
 from options.run import TestOptions
@@ -56,10 +58,14 @@ class BadSubmission(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: its layout, and the photograph that gives it its style, if any."""
+    """One picture to make: its layout, and the photograph that gives it its style, if any.
+
+    `instance_path` is the layout's instance map, for generators that read borders of objects.
+    """
 
     layout_path: Path
     style_path: Path | None
+    instance_path: Path | None = None
 
     @property
     def name(self) -> str:
@@ -102,9 +108,11 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
         layouts = find_test_layouts(options.input_path)
     else:
         layouts = find_run_layouts(str(data.input_path))
-    _check_layouts(layouts.paths, snapshot)
-    styles = _find_styles(options, snapshot, layouts.root, layouts.paths)
-    jobs = [Job(layout, style) for layout, style in zip(layouts.paths, styles, strict=True)]
+    paths = layouts.paths[: options.limit]
+    _check_layouts(paths, snapshot)
+    styles = _find_styles(options, snapshot, layouts.root, paths)
+    instances = _find_instances(options, snapshot, paths)
+    jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
     own_folder = options.output_path is None
     if options.output_path is not None:
         output_path = Path(options.output_path).expanduser()
@@ -132,7 +140,7 @@ def make_submission(plan: SubmissionPlan, painter: Painter | None = None) -> Sub
         from training.painter import load_painter  # Jittor only now
 
         painter = load_painter(plan.snapshot, plan.options.weights)
-    _check_style_flag(plan.options, painter)
+    check_noise(plan.options.style, "--style", painter)
     try:
         plan.output_path.parent.mkdir(parents=True, exist_ok=True)
         if not plan.own_folder:
@@ -228,18 +236,51 @@ def _find_styles(
     options: TestOptions, snapshot: Snapshot, root: Path, layouts: list[Path]
 ) -> list[Path] | list[None]:
     """The style photograph of each layout; None for all where the generator takes none."""
-    generator = snapshot.options.generator
-    takes_style = generator.vae or (generator.generator == "tsit" and generator.style_stream)
-    if options.style == "noise" or not takes_style:
+    if options.style not in ("reference", "noise"):
+        return [find_style(options.style, "--style", snapshot)] * len(layouts)
+    if options.style == "noise" or not snapshot.takes_photograph:
         return [None] * len(layouts)
-    if options.style != "reference":
-        path = Path(options.style).expanduser()
-        if not path.is_file():
-            raise UserError(
-                f"--style is reference, noise or a photograph: {path} is not there; name a file"
-            )
-        return [path] * len(layouts)
+    data = snapshot.options.data
+    if data.input_path is None and options.img_path is None and snapshot.has_encoder:
+        # A converted generator has no training photographs, and its style vectors may be noise.
+        return [None] * len(layouts)
     return _reference_styles(options, snapshot, root, layouts)
+
+
+def find_style(text: str, flag: str, snapshot: Snapshot) -> Path:
+    """The photograph that a style flag names; UserError where it is none that can be used."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        others = "reference, noise or" if flag == "--style" else "noise or"
+        raise UserError(f"{flag} is {others} a photograph: {path} is not there; name a file")
+    if not snapshot.takes_photograph:
+        mend = "--style noise" if snapshot.options.generator.vae else "leave it out"
+        raise UserError(
+            f"{flag} needs a generator that takes its style from a photograph (--vae with its "
+            f"encoder, or tsit's style stream): {snapshot.path} does not; {mend}"
+        )
+    return path
+
+
+def _find_instances(
+    options: TestOptions, snapshot: Snapshot, layouts: list[Path]
+) -> list[Path] | list[None]:
+    """The instance map of each layout; None for all where none are given."""
+    if options.instance_path is None:
+        return [None] * len(layouts)
+    if not snapshot.options.data.instances:
+        raise UserError(
+            "--instance-path needs a generator that reads borders of objects (--instances): "
+            f"{snapshot.path} does not; leave it out"
+        )
+    maps = pictures_by_stem(options.instance_path)
+    missing = [path.stem for path in layouts if stem_of(path) not in maps]
+    if missing:
+        raise UserError(
+            f"every layout needs its instance map: {options.instance_path} has none for "
+            f"{missing[0]}, nor for {len(missing) - 1} more; add them, or leave --instance-path out"
+        )
+    return [maps[stem_of(path)] for path in layouts]
 
 
 def _reference_styles(
@@ -293,15 +334,16 @@ def _reference_styles(
     return [photographs[stem_at[path]] for path in nearest]
 
 
-def _check_style_flag(options: TestOptions, painter: Painter) -> None:
-    if options.style == "noise" and not painter.has_encoder and not painter.takes_noise:
+def check_noise(style: str, flag: str, painter: Painter) -> None:
+    """Raise UserError where `style` is noise, and the generator takes none or not it alone."""
+    if style == "noise" and not painter.has_encoder and not painter.takes_noise:
         raise UserError(
-            "--style noise needs a generator that takes noise (--vae, or tsit with --start noise): "
-            "this one does not; leave --style out"
+            f"{flag} noise needs a generator that takes noise (--vae, or tsit with --start noise): "
+            f"this one does not; leave {flag} out"
         )
-    if options.style == "noise" and painter.takes_style and not painter.has_encoder:
+    if style == "noise" and painter.takes_style and not painter.has_encoder:
         raise UserError(
-            "--style noise: this generator takes its style from a photograph alone; leave --style "
+            f"{flag} noise: this generator takes its style from a photograph alone; leave {flag} "
             "out, or name a photograph"
         )
 
@@ -309,24 +351,43 @@ def _check_style_flag(options: TestOptions, painter: Painter) -> None:
 def _draw_all(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
     with tqdm(plan.jobs, desc="drawing", unit=" pictures", disable=not sys.stderr.isatty()) as jobs:
         for job in jobs:
-            picture = Image.fromarray(paint_job(job, plan.options, painter))
-            size = (plan.options.width, plan.options.height)
-            if picture.size != size:
-                picture = picture.resize(size, Image.Resampling.LANCZOS)
+            picture = fit_picture(paint_job(job, plan.options, painter), plan.options)
             picture.save(folder / job.name, "JPEG", quality=QUALITY)
+
+
+def fit_picture(picture: NDArray[np.uint8], options: TestOptions) -> Image.Image:
+    """A painted picture at the size that is asked for."""
+    image, size = Image.fromarray(picture), (options.width, options.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def paint_job(job: Job, options: TestOptions, painter: Painter) -> NDArray[np.uint8]:
     """The picture of one job at the generator's own size, uint8 (H, W, 3)."""
+    style, noise = read_style(job.style_path, job, options.seed, painter)
+    layout, planes = read_planes(job, painter)
+    return painter.paint(layout, style=style, noise=noise, **planes)
+
+
+def read_planes(job: Job, painter: Painter) -> tuple[NDArray[np.int32], dict[str, Any]]:
+    """A job's layout, and `edges` where it has an instance map, at the generator's size."""
     data = painter.options.data
     layout = read_layout(
         job.layout_path, *painter.size, classes=data.classes, unknown_label=data.unknown_label
     )
-    style = None if job.style_path is None else read_photograph(job.style_path, *painter.size)
-    noise = None
-    if style is None or not painter.has_encoder:
-        noise = painter.sample_noise(options.seed, stem_of(job.layout_path))
-    return painter.paint(layout, style=style, noise=noise)
+    if job.instance_path is None:
+        return layout, {}
+    instances = resize_layout(read_instances(job.instance_path), *painter.size)
+    return layout, {"edges": instance_edges(instances)[None].astype(np.float32)}
+
+
+def read_style(
+    path: Path | None, job: Job, seed: int, painter: Painter
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
+    """The style photograph and the noise that a job's picture is made with, None for neither."""
+    style = None if path is None else read_photograph(path, *painter.size)
+    if style is not None and painter.has_encoder:
+        return style, None
+    return style, painter.sample_noise(seed, stem_of(job.layout_path))
 
 
 def _write_zip(folder: Path, names: Sequence[str]) -> None:

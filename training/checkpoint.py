@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what is wrong with a run's folder is said before Jittor is 
 
 SNAPSHOT_FORMAT = "jittor-landscape generator 1"
 STATE_FORMAT = "jittor-landscape state 1"
+PICKLES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept besides
 LATEST = "latest"
 STATE = "state"
@@ -53,6 +54,17 @@ class Snapshot:
     def averaged(self) -> bool:
         """Whether the file holds an average beside the raw weights."""
         return any(name.startswith("ema.") for name in self.arrays)
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the file holds a style encoder; a converted generator may come without its own."""
+        return any(name.startswith("raw.encoder.") for name in self.arrays)
+
+    @property
+    def takes_photograph(self) -> bool:
+        """Whether the generator's style may come from a photograph."""
+        generator = self.options.generator
+        return self.has_encoder or (generator.generator == "tsit" and generator.style_stream)
 
     def weights(self, kind: str) -> dict[str, np.ndarray]:
         """The arrays by the networks' own names: the raw ones, overlaid by the average for 'ema'.
@@ -112,6 +124,12 @@ def latest_snapshot(folder: Path) -> Path:
 
 def read_snapshot(path: Path) -> Snapshot:
     """Read a snapshot. Raises UserError where the file is none, or its options are off."""
+    if path.is_file() and path.suffix in PICKLES:
+        raise UserError(
+            f"--checkpoint is a snapshot of a generator: {path} is a file of PyTorch or Jittor; "
+            f"convert it: python -m tools.convert_checkpoint {path} "
+            f"{path.with_suffix('.safetensors').name}"
+        )
     metadata = read_metadata(path)
     if metadata.get("format") != SNAPSHOT_FORMAT:
         raise UserError(

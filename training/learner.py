@@ -6,7 +6,7 @@ losses = learner.step(layout, image, learning_rate=2e-4, seed=1234)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -42,6 +42,12 @@ class Trainable(Protocol):
     def noise_shape(self, count: int) -> tuple[int, ...] | None: ...
 
     def generate(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var: ...
+
+    def encode_style(self, style: jt.Var) -> list[jt.Var]: ...
+
+    def draw_in_style(
+        self, layout: Layout, style: Sequence[jt.Var], noise: jt.Var | None
+    ) -> jt.Var: ...
 
     def train(self) -> None: ...
 

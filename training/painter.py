@@ -23,6 +23,9 @@ from training.learner import Trainable
 from training.seeds import derive_key
 
 Create = Callable[[RunOptions, Any], Trainable]
+Photograph = NDArray[np.uint8]
+Noise = NDArray[np.float32]
+Style = tuple[Photograph | None, Noise | None]
 
 
 class Painter:
@@ -55,7 +58,7 @@ class Painter:
     @property
     def takes_style(self) -> bool:
         """Whether a picture needs a style photograph where no noise is given."""
-        return self.method.needs_style
+        return self.method.needs_style and (self.has_encoder or not self.options.generator.vae)
 
     @property
     def takes_noise(self) -> bool:
@@ -82,25 +85,73 @@ class Painter:
         `style` is a photograph uint8 (H, W, 3), `noise` is of `sample_noise`; `edges`, the borders
         of objects, float32 (1, H, W), are 0 where the options ask for them and none are given.
         """
+        image = None if style is None else _to_var(style)
+        z = None if noise is None else jt.array(noise)
+        with jt.no_grad():
+            picture = self.method.generate(self._layout(layout, edges), image, z)
+            return _to_pixels(picture)
+
+    def paint_between(
+        self,
+        layout: NDArray[np.int32],
+        start: Style,
+        end: Style,
+        count: int,
+        *,
+        edges: NDArray[np.float32] | None = None,
+    ) -> list[NDArray[np.uint8]]:
+        """`count` pictures (2 or more) of one layout, from one style to another in even steps.
+
+        A style is a photograph, or noise where the generator has a style vector. Mixed are style
+        vectors, (1 - t) a + t b (of a photograph its mean, as in BicycleGAN, Zhu et al. 2017,
+        figure 7), or what FAdaIN takes of TSIT's style stream: each channel's mean and deviation.
+        The first and the last are `paint`'s pictures. Noise beside a style stream is the start's.
+        """
+        noise = None if self.options.generator.vae else start[1]
+        ends = [self.paint(layout, style=s, noise=n, edges=edges) for s, n in (start, end)]
+        if count == 2:
+            return ends
+        with jt.no_grad():
+            first, last = self._encode(start), self._encode(end)
+            pictures = []
+            for step in range(1, count - 1):
+                share = step / (count - 1)
+                mixed = [(1 - share) * a + share * b for a, b in zip(first, last, strict=True)]
+                z = None if noise is None else jt.array(noise)
+                planes = self._layout(layout, edges)
+                pictures.append(_to_pixels(self.method.draw_in_style(planes, mixed, z)))
+        return [ends[0], *pictures, ends[1]]
+
+    def _layout(self, layout: NDArray[np.int32], edges: NDArray[np.float32] | None) -> Layout:
         ids = jt.array(np.ascontiguousarray(layout[None], dtype=np.int32))
         if self.options.data.instances and edges is None:
             edges = np.zeros((1, *layout.shape), np.float32)
-        borders = None if edges is None else jt.array(edges[None])
-        image = None
-        if style is not None:
-            image = jt.array(normalise(np.ascontiguousarray(style.transpose(2, 0, 1)))[None])
-        z = None if noise is None else jt.array(noise)
-        with jt.no_grad():
-            result = self.method.generate(Layout(ids, self.classes, borders), image, z).numpy()[0]
-        return denormalise(result.transpose(1, 2, 0))
+        return Layout(ids, self.classes, None if edges is None else jt.array(edges[None]))
+
+    def _encode(self, style: Style) -> list[jt.Var]:
+        photograph, noise = style
+        if photograph is None:
+            return [jt.array(noise)]
+        return self.method.encode_style(_to_var(photograph))
+
+
+def _to_var(photograph: Photograph) -> jt.Var:
+    return jt.array(normalise(np.ascontiguousarray(photograph.transpose(2, 0, 1)))[None])
+
+
+def _to_pixels(picture: jt.Var) -> NDArray[np.uint8]:
+    return denormalise(picture.numpy()[0].transpose(1, 2, 0))
 
 
 def load_painter(snapshot: Snapshot, weights: str, create: Create = create_method) -> Painter:
     """The generator of a snapshot, ready to paint; `weights` is 'ema' or 'raw'.
 
-    Raises UserError that lists every name that does not fit.
+    Without an encoder in the file its style vectors are noise. Raises UserError that lists every
+    name that does not fit.
     """
     method = create(snapshot.options, None)
+    if not snapshot.has_encoder:
+        method.networks.pop("encoder", None)
     drawing = {name: net for name, net in method.networks.items() if name != "discriminator"}
     load_strict(drawing, snapshot.weights(weights), snapshot.path)
     method.eval()

@@ -3,21 +3,27 @@
     arrays = read_pickle("vgg19-dcbb9e9d.pth")      # {"features.0.weight": ndarray, ...}
 
 A pickle is a program: `pickle.load` runs whatever its author wrote. Here a pickle may build plain
-containers, numbers, text, NumPy arrays, PyTorch tensors and Jittor variables, and nothing else;
-any other name in it is refused. Understood are PyTorch's files (zip, and the older form of
-torchvision's downloads) and Jittor's (`jt.save`). Everything comes back as NumPy arrays.
+containers, numbers, text, NumPy arrays, PyTorch tensors and Jittor variables, and nothing else: any
+other name in it is refused, and so is every instruction that such files have no use for. What is
+made of a file stays within a few times the file's own size. Understood are PyTorch's files (zip,
+and the older form of torchvision's downloads) and Jittor's (`jt.save`). Everything comes back as
+NumPy arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
+import os
 import pickle
+import pickletools
+import re
+import struct
 import sys
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +33,12 @@ from options.errors import UserError
 JITTOR_MARK = b"HCAJSLHD"  # ends a file of jt.save, after 20 bytes of SHA-1
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # opens a PyTorch file older than 1.6
 LEGACY_VERSION = 1001
+
+# Numbers that the arrays of a file may hold together, as a multiple of the file's bytes, and how
+# many entries its containers may have: tensors may share a storage, and lists may share a list.
+MOST_BYTES = 8
+MOST_ENTRIES = 1_000_000
+MOST_DEPTH = 100
 
 STORAGES = {
     "FloatStorage": "<f4",
@@ -50,8 +62,9 @@ def read_pickle(path: str | Path) -> Any:
     path = Path(path)
     try:
         with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             if zipfile.is_zipfile(file):
-                return _read_zip(file)
+                return _read_zip(file, size)
             file.seek(0)
             content = file.read()
         if content.endswith(JITTOR_MARK):
@@ -61,20 +74,26 @@ def read_pickle(path: str | Path) -> Any:
         stream = io.BytesIO(content)
         if _is_legacy(stream):
             return _read_legacy(stream)
-        return _plain(_Unpickler(stream, _no_storage).load())
+        return _Plain(size).convert(_Unpickler(stream, _no_storage).load())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _Fault as fault:
         raise UserError(f"{path}: a file of weights holds tensors alone: {fault}") from None
     except Exception as error:  # a damaged pickle can raise nearly any exception
         raise UserError(
-            f"{path}: damaged or no file of weights ({type(error).__name__}: {error}); "
+            f"{path}: damaged or no file of weights ({type(error).__name__}: {_shown(error)}); "
             "fetch it again"
         ) from None
 
 
 class _Fault(Exception):
     """What is wrong with the file, for the UserError."""
+
+
+def _shown(value: Any) -> str:
+    """A stranger's value as a short piece of one line."""
+    text = str(value)[:200]
+    return text if text.isprintable() else ascii(text)
 
 
 class _Storage:
@@ -85,9 +104,14 @@ class _Storage:
         self.values: np.ndarray | None = None
 
     @property
+    def item_size(self) -> int:
+        """Bytes of a number in the file."""
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+
+    @property
     def size(self) -> int:
         """Bytes of the whole run."""
-        return self.count * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
+        return self.count * self.item_size
 
     def fill(self, content: bytes) -> None:
         if len(content) != self.size:
@@ -106,13 +130,23 @@ class _Tensor:
         if not isinstance(storage, _Storage):
             raise _Fault("a tensor without its storage")
         numbers = (offset, *size, *stride)
-        if not all(type(n) is int and n >= 0 for n in numbers) or len(size) != len(stride):
-            raise _Fault(f"a tensor of size {size} and stride {stride}")
+        fits = all(type(n) is int and 0 <= n < 2**62 for n in numbers)
+        if not fits or len(size) != len(stride):
+            raise _Fault(f"a tensor of size {_shown(size)} and stride {_shown(stride)}")
         # as_strided below reads wherever it is told to: stay inside the storage.
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if 0 not in size and last >= storage.count:
             raise _Fault("a tensor that reaches beyond its storage")
+        # A stride of 0 repeats what is there, without end.
+        if math.prod(size) > storage.count:
+            raise _Fault(
+                f"a tensor of size {_shown(size)} on a storage of {storage.count} numbers"
+            )
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    @property
+    def size_in_bytes(self) -> int:
+        return math.prod(self.size) * self.storage.item_size
 
     def array(self) -> np.ndarray:
         values = self.storage.values
@@ -133,7 +167,7 @@ class _Parameter:
         self.data = data
         return self
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 5:
             self.data = state[0]
 
@@ -142,11 +176,11 @@ class _Dtype:
     """numpy.dtype of a plain number."""
 
     def __init__(self, code: Any, *rest: Any) -> None:
-        if not isinstance(code, str) or np.dtype(code).kind not in "biuf":
-            raise _Fault(f"an array of {code!r}")
+        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[biuf]\d\d?", code):
+            raise _Fault(f"an array of {_shown(code)}")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -156,15 +190,21 @@ class _Array:
 
     value: np.ndarray | None = None
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         _, shape, dtype, column_major, content = state
         if not isinstance(dtype, _Dtype):
             raise _Fault("an array without its type")
         if isinstance(content, str):  # Python 2's bytes
             content = content.encode("latin1")
+        if not isinstance(content, bytes):
+            raise _Fault("an array without its numbers")
         flat = np.frombuffer(content, dtype.dtype)
         value = flat.reshape(shape, order="F" if column_major else "C")
         self.value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+
+    @property
+    def size_in_bytes(self) -> int:
+        return 0 if self.value is None else self.value.nbytes
 
     def array(self) -> np.ndarray:
         if self.value is None:
@@ -183,11 +223,13 @@ def _make_array(kind: Any, shape: Any, code: Any) -> _Array:
 def _make_array_at_once(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     """The same in protocol 5."""
     array = _Array()
-    array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
+    array.set_state((1, shape, dtype, order == "F", content))
     return array
 
 
-def _make_scalar(dtype: _Dtype, content: Any) -> Any:
+def _make_scalar(dtype: Any, content: Any) -> Any:
+    if not isinstance(dtype, _Dtype):
+        raise _Fault("a number without its type")
     if isinstance(content, str):
         content = content.encode("latin1")
     return np.frombuffer(content, dtype.dtype)[0]
@@ -214,8 +256,12 @@ def _make_size(values: Any = ()) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _make_ordered(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    return {_plain_key(key): value for key, value in pairs}
+
+
 ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _make_ordered,
     ("_codecs", "encode"): _encode,
     ("torch", "Size"): _make_size,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
@@ -240,8 +286,22 @@ class _StorageType:
         self.dtype = dtype
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that knows the names of ALLOWED and no other."""
+# What the writers of such files emit, in protocols 2 to 5. Not among it: INST, OBJ and NEWOBJ_EX,
+# which call what they name; EXT, which takes names from a registry; PERSID; sets, whose members are
+# hashed; buffers from outside the file; and the text forms of protocol 0.
+INSTRUCTIONS = frozenset(
+    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 "
+    "BINFLOAT SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 SHORT_BINUNICODE "
+    "BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS "
+    "EMPTY_DICT SETITEM SETITEMS BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL "
+    "REDUCE BUILD NEWOBJ BINPERSID BYTEARRAY8".split()
+)
+
+_PythonUnpickler: Any = pickle._Unpickler  # the one in Python: each instruction is a method
+
+
+class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
+    """Unpickler that knows INSTRUCTIONS and the names of ALLOWED, and no other."""
 
     def __init__(self, stream: BinaryIO, get_storage: Callable[[tuple[Any, ...]], Any]) -> None:
         # latin1 reads every text that Python 2 wrote, and its bytes too.
@@ -254,24 +314,117 @@ class _Unpickler(pickle.Unpickler):
         if module in ("torch", "torch.cuda") and name in STORAGES:
             return _StorageType(STORAGES[name])
         raise _Fault(
-            f"this one asks for {module}.{name}, which could run code; "
+            f"this one asks for {_shown(f'{module}.{name}')}, which could run code; "
             "save the weights alone (a state_dict), or as safetensors"
         )
 
     def persistent_load(self, saved_id: Any) -> Any:
         if not isinstance(saved_id, tuple) or len(saved_id) < 5 or saved_id[0] != "storage":
-            raise _Fault(f"an unknown reference {saved_id!r}")
+            raise _Fault(f"an unknown reference {_shown(saved_id)}")
         if not isinstance(saved_id[1], _StorageType) or type(saved_id[4]) is not int:
             raise _Fault("a storage of unknown type")
+        if type(saved_id[2]) not in (str, int):
+            raise _Fault("a storage whose name is no text")
         return self.get_storage(saved_id)
+
+    def byte_array(self) -> None:
+        """BYTEARRAY8, without reserving what the file does not hold."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(self.read(min(length, sys.maxsize)))
+
+    def call(self) -> None:
+        """REDUCE and NEWOBJ: function and arguments are on the stack."""
+        arguments = self.stack.pop()
+        function = self.stack.pop()
+        if not any(function is known for known in ALLOWED.values()):
+            raise _Fault(f"it calls a {type(function).__name__.strip('_')}, which could run code")
+        if type(arguments) is not tuple:
+            raise _Fault("a call without arguments")
+        self.append(function(*arguments))
+
+    def build(self) -> None:
+        """BUILD: an object and its state are on the stack."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, (_Parameter, _Dtype, _Array)):
+            target.set_state(state)
+        elif type(target) is not dict:  # an OrderedDict's own state says versions of layers
+            raise _Fault(f"it changes a {type(target).__name__.strip('_')}, which could run code")
+
+    def set_items(self) -> None:
+        """SETITEMS: a dictionary, and above the mark its names and values in turn."""
+        items = self.pop_mark()
+        self._fill(items)
+
+    def set_item(self) -> None:
+        """SETITEM: a dictionary, one name and one value."""
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self._fill([key, value])
+
+    def _fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict:
+            raise _Fault(f"it fills a {type(target).__name__.strip('_')} as a dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Hashing a tuple of a million tuples, one in the other, ends the process.
+            target[_plain_key(key)] = value
+
+    def append_items(self) -> None:
+        """APPENDS: a list, and above the mark what it gets."""
+        items = self.pop_mark()
+        self._extend(items)
+
+    def append_item(self) -> None:
+        """APPEND: a list, and what it gets."""
+        item = self.stack.pop()
+        self._extend([item])
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not list:
+            raise _Fault(f"it fills a {type(target).__name__.strip('_')} as a list")
+        target.extend(items)
+
+
+def _refuse(name: str) -> Callable[[_Unpickler], None]:
+    def refuse(unpickler: _Unpickler) -> None:
+        raise _Fault(f"the pickle instruction {name}, which could run code or belongs to none")
+
+    return refuse
+
+
+def _instructions() -> dict[int, Callable[..., Any]]:
+    names = {ord(code): opcode.name for code, opcode in pickletools.code2op.items()}
+    known = {
+        code: method
+        for code, method in _PythonUnpickler.dispatch.items()
+        if names.get(code) in INSTRUCTIONS
+    }
+    own = {
+        "REDUCE": _Unpickler.call,
+        "NEWOBJ": _Unpickler.call,
+        "BUILD": _Unpickler.build,
+        "SETITEM": _Unpickler.set_item,
+        "SETITEMS": _Unpickler.set_items,
+        "APPEND": _Unpickler.append_item,
+        "APPENDS": _Unpickler.append_items,
+        "BYTEARRAY8": _Unpickler.byte_array,
+    }
+    known |= {code: own[name] for code, name in names.items() if name in own}
+    return {code: _refuse(names.get(code, f"{code:#x}")) for code in range(256)} | known
+
+
+_Unpickler.dispatch = _instructions()
 
 
 def _no_storage(saved_id: tuple[Any, ...]) -> Any:
     raise _Fault("a storage outside a PyTorch file")
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: BinaryIO, size: int) -> Any:
     with zipfile.ZipFile(file) as archive:
+        _check_entries(archive, size)
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
             raise _Fault("this zip holds no data.pkl")
@@ -292,7 +445,30 @@ def _read_zip(file: BinaryIO) -> Any:
                 storages[key] = storage
             return storages[key]
 
-        return _plain(_Unpickler(io.BytesIO(archive.read(names[0])), get_storage).load())
+        tree = _Unpickler(io.BytesIO(archive.read(names[0])), get_storage).load()
+        return _Plain(size).convert(tree)
+
+
+def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse what would unpack to more than the file holds, and names that lead elsewhere.
+
+    PyTorch stores without compression, so nothing that it wrote is larger inside than outside.
+    """
+    seen: set[str] = set()
+    total = 0
+    for entry in archive.infolist():
+        name = entry.filename
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
+            raise _Fault(f"this zip has an entry {name!r}, which leads out of it")
+        if name in seen:
+            raise _Fault(f"this zip has two entries {name!r}")
+        seen.add(name)
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise _Fault(f"the entry {name!r} is compressed, as PyTorch writes none")
+        total += max(entry.file_size, entry.compress_size)
+    if total > size:
+        raise _Fault(f"the entries of this zip claim {total} bytes in a file of {size}")
 
 
 def _is_legacy(stream: io.BytesIO) -> bool:
@@ -341,7 +517,7 @@ def _read_legacy(stream: io.BytesIO) -> Any:
     for view, base, offset in views:
         if base.values is not None:
             view.values = base.values[offset : offset + view.count]
-    return _plain(tree)
+    return _Plain(len(stream.getvalue())).convert(tree)
 
 
 def _check_digest(content: bytes) -> bytes:
@@ -351,21 +527,36 @@ def _check_digest(content: bytes) -> bytes:
     return body
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """The same tree with arrays for tensors and plain dictionaries."""
-    if depth > min(100, sys.getrecursionlimit() // 4):
-        raise _Fault("containers nested more than 100 deep")
-    if isinstance(value, (_Tensor, _Array)):
-        return value.array()
-    if isinstance(value, _Parameter):
-        return _plain(value.data, depth + 1)
-    if isinstance(value, dict):
-        return {_plain_key(key): _plain(item, depth + 1) for key, item in dict.items(value)}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth + 1) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
-        return value
-    raise _Fault(f"it holds a {type(value).__name__.strip('_')}")
+class _Plain:
+    """Turns a tree into one of arrays and plain containers, within a budget.
+
+    size: bytes of the file.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.bytes = MOST_BYTES * size
+        self.entries = MOST_ENTRIES
+
+    def convert(self, value: Any, depth: int = 0) -> Any:
+        self.entries -= 1
+        if self.entries < 0:
+            raise _Fault(f"containers of more than {MOST_ENTRIES} entries")
+        if depth > MOST_DEPTH:
+            raise _Fault(f"containers nested more than {MOST_DEPTH} deep")
+        if isinstance(value, (_Tensor, _Array)):
+            self.bytes -= value.size_in_bytes
+            if self.bytes < 0:
+                raise _Fault(f"tensors of more than {MOST_BYTES} times the file's bytes")
+            return value.array()
+        if isinstance(value, _Parameter):
+            return self.convert(value.data, depth + 1)
+        if isinstance(value, dict):
+            return {_plain_key(k): self.convert(item, depth + 1) for k, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.convert(item, depth + 1) for item in value]
+        if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
+            return value
+        raise _Fault(f"it holds a {type(value).__name__.strip('_')}")
 
 
 def _plain_key(key: Any) -> str | int:

@@ -21,6 +21,19 @@ def assign_arrays(
     Raises UserError that lists every missing, unexpected and misshapen name; `source` is what the
     arrays were read from.
     """
+    check_arrays(variables, arrays, source)
+    import jittor as jt  # late: training.checkpoint is imported before it
+
+    for name, variable in variables.items():
+        # jt.array keeps no hold of the mapped file: the copy is made now.
+        variable.update(jt.array(np.array(arrays[name], dtype=str(variable.dtype))))
+    jt.sync(list(variables.values()))
+
+
+def check_arrays(
+    variables: Mapping[str, jt.Var], arrays: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Raise UserError that lists every missing, unexpected and misshapen name of the arrays."""
     missing = [name for name in variables if name not in arrays]
     unexpected = [name for name in arrays if name not in variables]
     misshapen = [
@@ -42,12 +55,6 @@ def assign_arrays(
             f"{source}: every name and shape must be the network's: {'; '.join(faults)}; "
             "use the options it was written with"
         )
-    import jittor as jt  # late: training.checkpoint is imported before it
-
-    for name, variable in variables.items():
-        # jt.array keeps no hold of the mapped file: the copy is made now.
-        variable.update(jt.array(np.array(arrays[name], dtype=str(variable.dtype))))
-    jt.sync(list(variables.values()))
 
 
 def name_variables(networks: Mapping[str, jt.nn.Module]) -> dict[str, jt.Var]:

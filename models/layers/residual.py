@@ -79,14 +79,16 @@ class StreamResidualBlock(nn.Module):
     """The residual block of TSIT's content and style streams (Jiang et al. 2020, figure 2).
 
     Convolution, instance norm, activation, twice; the shortcut, where channels change, likewise
-    with a 1 x 1 convolution. (N, in_channels, h, w) -> (N, out_channels, h, w).
+    with a 1 x 1 convolution. (N, in_channels, h, w) -> (N, out_channels, h, w). Between its
+    convolutions it has `middle_channels`, as published in_channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, middle_channels: int | None = None):
         super().__init__()
+        middle = in_channels if middle_channels is None else middle_channels
         self.learned_shortcut = in_channels != out_channels
-        self.conv_0 = Conv2d(in_channels, in_channels, 3, padding=1, spectral=True)
-        self.conv_1 = Conv2d(in_channels, out_channels, 3, padding=1, spectral=True)
+        self.conv_0 = Conv2d(in_channels, middle, 3, padding=1, spectral=True)
+        self.conv_1 = Conv2d(middle, out_channels, 3, padding=1, spectral=True)
         if self.learned_shortcut:
             self.conv_s = Conv2d(in_channels, out_channels, 1, bias=False, spectral=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import jittor as jt
 from jittor import nn
@@ -95,6 +96,20 @@ class Method(ABC):
         if noise is None and style is not None and "encoder" in self.networks:
             noise, _ = self.networks["encoder"](style)
         return self.draw(layout, style, noise)
+
+    def encode_style(self, style: jt.Var) -> list[jt.Var]:
+        """What pictures take of photographs (N, 3, H, W): numbers that may be mixed with others'.
+
+        The mean of the style vector, or of each level of TSIT's style stream mean and deviation.
+        """
+        mean, _ = self.networks["encoder"](style)
+        return [mean]
+
+    def draw_in_style(
+        self, layout: Layout, style: Sequence[jt.Var], noise: jt.Var | None
+    ) -> jt.Var:
+        """Pictures in a style of `encode_style`; `noise` where a style is no vector."""
+        return self.draw(layout, None, style[0])
 
     def reconstruct(self, layout: Layout, image: jt.Var) -> tuple[jt.Var, Losses]:
         """Pictures in the style of photographs (N, 3, H, W), and the losses of encoding it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import jittor as jt
@@ -39,7 +40,22 @@ class TsitMethod(Method):
             start=generator.start,
             fadain_alpha=generator.fadain_alpha,
             norm=generator.norm,
+            content_channels=generator.content_channels,
         )
+
+    def encode_style(self, style: jt.Var) -> list[jt.Var]:
+        if self.latent_size is not None:
+            return super().encode_style(style)
+        levels = self.networks["generator"].style_statistics(style)
+        return [value for level in levels for value in level]
+
+    def draw_in_style(
+        self, layout: Layout, style: Sequence[jt.Var], noise: jt.Var | None
+    ) -> jt.Var:
+        if self.latent_size is not None:
+            return super().draw_in_style(layout, style, noise)
+        levels = list(zip(style[::2], style[1::2], strict=True))
+        return self.networks["generator"](layout, None, noise, levels)
 
     def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
         return self.networks["generator"](layout, style, noise)

@@ -8,7 +8,7 @@ import jittor as jt
 from jittor import nn
 
 from models.layers.convolution import Conv2d, Feature, Linear
-from models.layers.fadain import fadain
+from models.layers.fadain import Statistics, fadain, statistics
 from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double, halve
@@ -26,12 +26,18 @@ class Stream(nn.Module):
 
     Jiang et al. 2020, section 3.2; content and style streams are alike. Returns the features at
     0..halvings halvings, the finest first: (N, level_width(i), H / 2^i, W / 2^i).
+    `first_channels` is the width inside the first block, as published that of its input.
     """
 
-    def __init__(self, in_channels: int, channels: int, halvings: int):
+    def __init__(
+        self, in_channels: int, channels: int, halvings: int, first_channels: int | None = None
+    ):
         super().__init__()
-        widths = [in_channels, *(level_width(level, channels) for level in range(halvings + 1))]
-        self.blocks = nn.ModuleList([StreamResidualBlock(a, b) for a, b in pairwise(widths)])
+        widths = [level_width(level, channels) for level in range(halvings + 1)]
+        first = StreamResidualBlock(in_channels, widths[0], first_channels)
+        self.blocks = nn.ModuleList(
+            [first, *(StreamResidualBlock(a, b) for a, b in pairwise(widths))]
+        )
 
     def execute(self, x: Feature) -> list[Feature]:
         features = []
@@ -67,6 +73,8 @@ class TSITGenerator(nn.Module):
             lowest size, or 'noise' of 3 channels.
         fadain_alpha: 0..1, how much of the style FAdaIN takes.
         norm: the normalisation inside FADE, 'batch' as published.
+        content_channels: width inside the content stream's first block, as published
+            layout_channels.
 
     Raises:
         ValueError: halvings outside 4..8.
@@ -86,6 +94,7 @@ class TSITGenerator(nn.Module):
         start: str = "layout",
         fadain_alpha: float = 1.0,
         norm: NormName = "batch",
+        content_channels: int | None = None,
     ):
         super().__init__()
         if not 4 <= halvings <= 8:
@@ -93,7 +102,7 @@ class TSITGenerator(nn.Module):
         self.halvings = halvings
         self.start = start
         self.fadain_alpha = fadain_alpha
-        self.content_stream = Stream(layout_channels, channels, halvings)
+        self.content_stream = Stream(layout_channels, channels, halvings, content_channels)
         self.style_stream = Stream(3, channels, halvings) if style_stream else None
         self.size = size
         self.latent_size = latent_size
@@ -121,21 +130,32 @@ class TSITGenerator(nn.Module):
         return size[0] >> self.halvings, size[1] >> self.halvings
 
     def execute(
-        self, layout: Layout, style: jt.Var | None = None, noise: jt.Var | None = None
+        self,
+        layout: Layout,
+        style: jt.Var | None = None,
+        noise: jt.Var | None = None,
+        style_statistics: list[Statistics] | None = None,
     ) -> jt.Var:
         """Layout (N, H, W) -> picture (N, 3, H, W) in [-1, 1].
 
-        style: (N, 3, H, W) in [-1, 1], for the style stream. noise: the style vector (N,
+        style: (N, 3, H, W) in [-1, 1], for the style stream, or instead what `style_statistics`
+        made of such. noise: the style vector (N,
         latent_size), or (N, 3, h, w) at the lowest size for start='noise'.
         """
         content = self.content_stream(layout.feature(by_picture=True))
-        styles = None if self.style_stream is None else self.style_stream(style)
+        styles = style_statistics
+        if styles is None and self.style_stream is not None:
+            styles = self.style_statistics(style)
         x = self._first_feature(layout, noise)
         for level, block in zip(range(self.halvings, 0, -1), self.blocks, strict=True):
             if styles is not None:
-                x = fadain(x, styles[level], self.fadain_alpha)
+                x = fadain(x, styles[level - 1], self.fadain_alpha)
             x = double(block(x, content[level]))
         return jt.tanh(self.last(leaky_relu(x)))
+
+    def style_statistics(self, style: jt.Var) -> list[Statistics]:
+        """What FAdaIN takes of a style (N, 3, H, W): mean and deviation of levels 1..halvings."""
+        return [statistics(feature) for feature in self.style_stream(style)[1:]]
 
     def _first_feature(self, layout: Layout, noise: jt.Var | None) -> jt.Var:
         h, w = self.lowest(layout.size)

@@ -83,6 +83,24 @@ def draw(recipe: dict[str, Any]) -> NDArray[Any]:
     raise ValueError(f"unknown recipe kind: {recipe['kind']!r}")
 
 
+def settle(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A state with spectral norm's u and v after one power iteration, as a trained one has them.
+
+    Miyato et al. 2018, algorithm 1: v <- W'u / |W'u|, u <- Wv / |Wv|. Drawn u and v know nothing of
+    W, and in evaluation dividing by u'Wv would blow the weights up.
+    """
+    settled = dict(state)
+    for name in [name for name in state if name.endswith("weight_u")]:
+        weight = np.asarray(state[name.removesuffix("_u") + "_orig"], np.float64)
+        matrix = weight.reshape(len(weight), -1)
+        v = matrix.T @ np.asarray(state[name], np.float64)
+        v /= np.linalg.norm(v)
+        u = matrix @ v
+        settled[name.removesuffix("u") + "v"] = v.astype(np.float32)
+        settled[name] = (u / np.linalg.norm(u)).astype(np.float32)
+    return settled
+
+
 def seed_of(text: str) -> int:
     """A seed from a name, the same on every machine and in every process."""
     return zlib.crc32(text.encode())

@@ -657,6 +657,72 @@ def encoder(folder: Path) -> None:
         )
 
 
+def pictures(folder: Path) -> None:
+    """What a checkpoint of each published kind draws: from ids, and a photograph where it has style.
+
+    Evaluation passes of settled states, generator and encoder under their prefixes. The condition
+    may have more planes than classes, as this design's first version had.
+    """
+    spade: dict[str, Any] = {"channels": 4, "latent_size": 256}
+    tsit: dict[str, Any] = {"channels": 2, "halvings": 7, "size": (128, 256)}
+    cases: dict[str, tuple[type[nn.Module], dict[str, Any], int]] = {
+        "spade_normal": (SPADEGenerator, {**spade, "size": (64, 96), "halvings": "normal"}, 6),
+        "spade_most": (SPADEGenerator, {**spade, "size": (128, 256), "halvings": "most"}, 5),
+        "spade_vae": (
+            SPADEGenerator,
+            {**spade, "size": (64, 128), "halvings": "more", "vae": True},
+            5,
+        ),
+        "tsit_style": (TSITGenerator, {**tsit, "style_stream": True}, 5),
+        "tsit_first_version": (
+            TSITGenerator,
+            {**tsit, "style_stream": False, "start": "latent"},
+            12,
+        ),
+    }
+    for name, (build, options, planes) in cases.items():
+        _picture_case(f"picture_{name}", build, options, planes, folder)
+
+
+def _picture_case(
+    name: str, build: type[nn.Module], options: dict[str, Any], planes: int, folder: Path
+) -> None:
+    key = "condition_channels" if build is SPADEGenerator else "content_channels"
+    case = Case(name, {**options, key: planes}, trials=2)
+    height, width = options["size"]
+    vae = options.get("vae") or options.get("start") == "latent"
+    case.state_of(build(**case.golden.options), "generator.")
+    if vae:
+        case.state_of(ConvEncoder(channels=options["channels"]), "encoder.")
+    if vae or options.get("style_stream"):
+        # Three planes of numbers 0..255 are a photograph.
+        case.ids("photograph", (3, height, width), 256)
+    case.ids("ids", (1, height, width), CLASSES)
+    if planes == CLASSES + 1:
+        case.ids("instances", (1, height, width), 7)
+    case.golden.notes["classes"] = CLASSES
+
+    def run(inputs: Tensors, state: Tensors) -> Results:
+        arrays = goldens.settle({name: value.numpy() for name, value in state.items()})
+        settled = {n: torch.from_numpy(arrays[n]).to(value.dtype) for n, value in state.items()}
+        network = _load(build(**case.golden.options), settled, "generator.").eval()
+        precision = next(network.parameters()).dtype
+        lit = condition(inputs["ids"], CLASSES, inputs.get("instances")).to(precision)
+        unlit = torch.zeros(1, planes - lit.shape[1], height, width, dtype=precision)
+        arguments = [torch.cat([lit, unlit], dim=1)]
+        with torch.no_grad():
+            if "photograph" in inputs:
+                photograph = inputs["photograph"].to(precision)[None] / 127.5 - 1.0
+                if vae:
+                    encoder = _load(ConvEncoder(channels=options["channels"]), settled, "encoder.")
+                    mean, _ = encoder.eval()(photograph)
+                    return {"out/eval.image": network(*arguments, z=mean)}
+                arguments.append(photograph)
+            return {"out/eval.image": network(*arguments)}
+
+    case.finish(run, folder)
+
+
 def discriminators(folder: Path) -> None:
     """All feature maps: the published form, one of three scales, and TSIT's for translation."""
 
@@ -945,6 +1011,7 @@ SUBJECTS: dict[str, Callable[[Path], None]] = {
         streams,
         spade_generators,
         tsit_generators,
+        pictures,
         encoder,
         discriminators,
         vgg19,

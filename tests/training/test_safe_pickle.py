@@ -6,6 +6,8 @@ files/*.pth were written by PyTorch 2.13 from the arrays in files/expected.npz.
 from __future__ import annotations
 
 import collections
+import copy
+import copyreg
 import hashlib
 import io
 import os
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 
 from options.errors import UserError
+from training import safe_pickle
 from training.safe_pickle import LEGACY_MAGIC, read_pickle
 
 FILES = Path(__file__).parent / "files"
@@ -177,6 +180,17 @@ def test_a_tensor_cannot_reach_outside_its_storage(tmp_path: Path, tensor: Any) 
         read_pickle(path)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [((1 << 40,), (0,)), ((7,), (0,)), ((2, 6), (0, 1)), ((1 << 62, 0), (1, 1)), ((2**70,), (0,))],
+)
+def test_a_tensor_is_no_larger_than_its_storage(tmp_path: Path, size: Any, stride: Any) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(torch_pickle((0, size, stride)))
+    with pytest.raises(UserError, match="a tensor of size"):
+        read_pickle(path)
+
+
 def test_a_storage_has_the_length_it_claims(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(torch_pickle((0, (2,), (1,)), count=7))
@@ -208,3 +222,163 @@ def test_containers_nested_without_end(tmp_path: Path) -> None:
     loop.append(loop)
     with pytest.raises(UserError, match="nested more than 100 deep"):
         read_pickle(save(tmp_path / "a.pkl", loop))
+
+
+PROTOCOL = b"\x80\x02"
+# Names as both instructions give them: GLOBAL reads lines, STACK_GLOBAL takes texts off the stack.
+SYSTEM = b"cos\nsystem\n"
+SYSTEM_OFF_STACK = b"\x8c\x05posix\x8c\x06system\x93"
+TRUE = b"X\x04\x00\x00\x00true\x85"  # the tuple ("true",)
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+PARAMETER = b"ctorch._utils\n_rebuild_parameter\n"
+ORDERED = b"ccollections\nOrderedDict\n"
+ATTACKS = {
+    "global": (SYSTEM + TRUE + b"R.", r"os\.system, which could run code"),
+    "stack global": (SYSTEM_OFF_STACK + TRUE + b"R.", r"posix\.system, which could run code"),
+    "eval": (b"cbuiltins\neval\n" + TRUE + b"R.", r"builtins\.eval"),
+    "python 2's names": (b"c__builtin__\neval\n" + TRUE + b"R.", r"__builtin__\.eval"),
+    "nested": (REBUILD + SYSTEM + TRUE + b"R\x85R.", r"os\.system"),
+    "in a parameter": (PARAMETER + SYSTEM + b"\x85R.", r"os\.system"),
+    "attribute of a known name": (
+        b"\x8c\x0ctorch._utils\x8c\x1e_rebuild_tensor_v2.__globals__\x93.",
+        r"_rebuild_tensor_v2\.__globals__",
+    ),
+    "getattr": (b"cbuiltins\ngetattr\n.", r"builtins\.getattr"),
+    "torch's own loader": (b"ctorch\nload\n" + TRUE + b"R.", r"torch\.load"),
+    "torch's hub": (b"ctorch.hub\nload\n.", r"torch\.hub\.load"),
+    "a line's end in a name": (b"\x8c\x03o\ns\x8c\x06system\x93.", r"'o\\ns\.system'"),
+    "inst": (b"(X\x04\x00\x00\x00trueios\nsystem\n.", "instruction INST"),
+    "obj": (b"(" + ORDERED + TRUE + b"o.", "instruction OBJ"),
+    "newobj with keywords": (ORDERED + b")}\x92.", "instruction NEWOBJ_EX"),
+    "newobj of a number": (b"K\x01)\x81.", "calls a int"),
+    "call of a call's result": (ORDERED + b")R)R.", "calls a dict"),
+    "call of a tensor's kind": (b"ctorch\nFloatStorage\n)R.", "calls a StorageType"),
+    "extension 1": (b"\x82\x01.", "instruction EXT1"),
+    "extension 4": (b"\x84\x01\x00\x00\x00.", "instruction EXT4"),
+    "text reference": (b"Pstorage\n.", "instruction PERSID"),
+    "reference to a text": (TRUE + b"Q.", "unknown reference"),
+    "reference of a function": (
+        b"(X\x07\x00\x00\x00storage" + ORDERED + b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.",
+        "a storage of unknown type",
+    ),
+    "build on a function": (REBUILD + b"}b.", "changes a function"),
+    "build of slots": (REBUILD + b"N}X\x08\x00\x00\x00__code__K\x01s\x86b.", "changes a function"),
+    "build on a class": (b"cnumpy\nndarray\n}b.", "changes a type"),
+    "dtype of objects": (b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.", "an array of O8"),
+    "array of a number": (
+        b"cnumpy.core.numeric\n_frombuffer\n(\x8a\x06\x00\x00\x00\x00\x00\x10cnumpy\ndtype\n"
+        b"X\x02\x00\x00\x00u1\x85RK\x01\x85X\x01\x00\x00\x00CtR.",
+        "an array without its numbers",
+    ),
+    "set": (b"\x8f.", "instruction EMPTY_SET"),
+    "key that is hashed": (b"}" + b")" + b"\x85" * 200_000 + b"K\x01s.", "a name that is a tuple"),
+    "pairs with such a key": (ORDERED + b"]))\x86\x86a\x85R.", "a name that is a tuple"),
+    "filling a function": (REBUILD + b"K\x01K\x02s.", "fills a function"),
+    "appending to a class": (b"cnumpy\nndarray\nK\x01a.", "fills a type"),
+    "text opcodes": (b"S'x'\n.", "instruction STRING"),
+    "bytes that are not there": (b"\x96" + b"\xff" * 6 + b"\x00\x00.", "damaged"),
+    "memo that is not there": (b"h\x07.", "damaged"),
+    "nothing on the stack": (b"R.", "damaged"),
+    "cut short": (b"}X\xff\x00\x00\x00ab", "damaged"),
+}
+
+
+@pytest.mark.parametrize("form", ["plain", "zip", "legacy"])
+def test_instructions_that_weights_have_no_use_for(tmp_path: Path, form: str) -> None:
+    for name, (code, expected) in ATTACKS.items():
+        path = tmp_path / f"{name}.pth"
+        content = b"\x80\x04" + code
+        if form == "legacy":
+            head = [LEGACY_MAGIC, 1001, {"little_endian": True}]
+            content = b"".join(pickle.dumps(part, 2) for part in head) + content
+        if form == "zip":
+            write_zip(path, {"archive/data.pkl": content})
+        else:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=expected) as error:
+            read_pickle(path)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 600, name
+        assert str(path) in str(error.value), name
+
+
+def test_the_registry_of_extensions_is_not_asked(tmp_path: Path) -> None:
+    copyreg.add_extension("os", "system", 1)
+    try:
+        path = tmp_path / "a.pkl"
+        path.write_bytes(PROTOCOL + b"\x82\x01" + TRUE + b"R.")
+        with pytest.raises(UserError, match="instruction EXT1"):
+            read_pickle(path)
+    finally:
+        copyreg.remove_extension("os", "system", 1)
+
+
+def test_one_file_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
+    before = {name: vars(item).copy() for name, item in safe_pickle.ALLOWED.items() if vars(item)}
+    for code, _ in ATTACKS.values():
+        path = tmp_path / "a.pkl"
+        path.write_bytes(PROTOCOL + code)
+        with pytest.raises(UserError):
+            read_pickle(path)
+    after = {name: vars(item).copy() for name, item in safe_pickle.ALLOWED.items() if vars(item)}
+    assert before == after
+
+
+def test_lists_that_double_without_end(tmp_path: Path) -> None:
+    tree: list[Any] = []
+    for _ in range(60):
+        tree = [tree, tree]
+    with pytest.raises(UserError, match="more than 1000000 entries"):
+        read_pickle(save(tmp_path / "a.pkl", tree))
+
+
+def test_one_array_a_thousand_times(tmp_path: Path) -> None:
+    array = np.zeros(10_000, np.float32)
+    with pytest.raises(UserError, match="more than 8 times the file's bytes"):
+        read_pickle(save(tmp_path / "a.pkl", {str(index): array for index in range(1000)}))
+
+
+def write_zip(path: Path, entries: dict[str, bytes], kind: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    entries = {"a/data.pkl": PROTOCOL + b"}.", "a/data/0": bytes(50_000_000)}
+    write_zip(path, entries, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match=r"entry 'a/data\.pkl' is compressed"):
+        read_pickle(path)
+
+
+def test_entries_that_lie_on_each_other(tmp_path: Path) -> None:
+    # Two names in the directory for the same bytes: each more would give them again.
+    path = write_zip(tmp_path / "a.pth", {"a/data.pkl": PROTOCOL + b"}.", "a/data/0": bytes(5000)})
+    with zipfile.ZipFile(path, "a") as archive:
+        entry = archive.getinfo("a/data/0")
+        for index in range(1, 9):
+            twin = copy.copy(entry)
+            twin.filename = f"a/data/{index}"
+            archive.filelist.append(twin)
+        archive._didModify = True
+    with pytest.raises(UserError, match=r"entries of this zip claim \d+ bytes in a file of"):
+        read_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../data/0", "/etc/passwd", "a/../../x", "a\\..\\x", "C:x", "a/data/../../../x"]
+)
+def test_names_that_lead_out_of_a_zip(tmp_path: Path, name: str) -> None:
+    path = write_zip(tmp_path / "a.pth", {"a/data.pkl": PROTOCOL + b"}.", name: b"x"})
+    with pytest.raises(UserError, match="which leads out of it"):
+        read_pickle(path)
+
+
+def test_two_entries_of_one_name(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.pth", {"a/data.pkl": PROTOCOL + b"}."})
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a/data.pkl", PROTOCOL + SYSTEM + TRUE + b"R.")
+    with pytest.raises(UserError, match="two entries"):
+        read_pickle(path)

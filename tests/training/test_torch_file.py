@@ -1,0 +1,42 @@
+"""PyTorch's files without PyTorch: goldens/written_here.pth is one that PyTorch has read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reference.goldens import FOLDER
+from tests.reference.torch_files import every_kind
+from training.safe_pickle import read_pickle
+from training.torch_file import write_torch
+
+
+def test_the_bytes_are_those_that_pytorch_has_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    write_torch(path, every_kind())
+    assert path.read_bytes() == (FOLDER / "written_here.pth").read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_there_and_back() -> None:
+    arrays = every_kind()
+    found = read_pickle(FOLDER / "written_here.pth")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_more_numbers_than_31_bits_count() -> None:
+    from training.torch_file import _number
+
+    assert _number(2**31 - 1) == b"J\xff\xff\xff\x7f"
+    assert _number(2**31) == b"\x8a\x08\x00\x00\x00\x80\x00\x00\x00\x00"
+
+
+def test_numbers_that_pytorch_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no storage of uint16"):
+        write_torch(tmp_path / "a.pth", {"a": np.zeros(2, np.uint16)})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,327 @@
+"""Turn published weights into this project's snapshots, and snapshots into .pth files.
+
+    python -m tools.convert_checkpoint latest_net_G.pth coco.safetensors
+    python -m tools.convert_checkpoint FOLDER model.safetensors         # latest_net_G and _E of it
+    python -m tools.convert_checkpoint model.safetensors FOLDER --to torch
+    bash test.sh --checkpoint model.safetensors --input_path LABELS --output_path OUT
+
+SRC is a file of NVlabs/SPADE, EndlessSora/TSIT, this design's first version in Jittor, or VGG-19 of
+torchvision or Jittor, or a folder that holds *_net_G and with it *_net_E. PyTorch is not needed,
+and nothing that a file holds is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.published import Family, to_published
+from options.errors import UserError
+from options.run import RunOptions
+from training.checkpoint import PICKLES, SNAPSHOT_FORMAT, read_snapshot
+from training.foreign import (
+    KNOWN,
+    TITLES,
+    Arrays,
+    Hints,
+    Part,
+    describe,
+    keep_channels,
+    read_hints,
+    read_part,
+    snapshot_arrays,
+    take_kept,
+)
+from training.tensor_file import read_metadata, read_tensors, write_tensors
+from training.torch_file import write_torch
+
+NETWORK_FORMAT = "jittor-landscape network 1"
+LETTERS = {"generator": "G", "encoder": "E"}
+
+
+def convert(source: Path, target: Path, to: str, hints: Hints, weights: str = "ema") -> list[str]:
+    """Convert and return the report's lines.
+
+    Raises UserError where the source is not understood, or the target is of the wrong form.
+    """
+    if source.is_file() and source.suffix == ".safetensors":
+        kind = read_metadata(source).get("format")
+        if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT):
+            if to == "project":
+                raise UserError(f"{source} is a file of this project already; say --to torch")
+            return _unpack(source, target, str(kind), weights)
+    parts = _read_parts(source)
+    lines: list[str] = []
+    if to == "torch":
+        for part in parts:
+            lines += _describe_part(part)
+        published = {_file_name(part.path): _published(part.family, part) for part in parts}
+        return lines + _write_torch_files(target, published)
+    if target.suffix != ".safetensors":
+        raise UserError(f"DST is a .safetensors file: {target} is not; write {target}.safetensors")
+    generators = [part for part in parts if part.family in ("spade", "tsit")]
+    if not generators:
+        if len(parts) > 1:
+            raise UserError(f"{source}: without a generator, convert one file at a time")
+        (part,) = parts
+        _check_lone(part)
+        metadata = {"format": NETWORK_FORMAT, "family": part.family}
+        kept = {f"kept.{name}": array for name, array in part.kept.items()}
+        write_tensors(target, part.arrays | kept, metadata)
+        return [*_describe_part(part), f"written: {target}"]
+    own = read_hints(generators[0].path.parent)
+    options, remarks = describe(parts, hints, own)
+    channels = _layout_channels(options)
+    if generators[0].layout_channels > channels:
+        parts = [keep_channels(p, channels) if p.family != "encoder" else p for p in parts]
+    for part in parts:
+        lines += _describe_part(part)
+    lines += _describe_options(options, remarks)
+    _check_shapes(options, parts)
+    metadata = {
+        "format": SNAPSHOT_FORMAT,
+        "options": options.to_json(),
+        "epoch": "0",
+        "step": "0",
+        "phase": "",
+        "classes": str(options.data.classes + (options.data.unknown_label is not None)),
+        "converted": ", ".join(part.path.name for part in parts),
+    }
+    write_tensors(target, snapshot_arrays(parts), metadata)
+    return [*lines, f"written: {target}", _advise(target, options, parts)]
+
+
+def _read_parts(source: Path) -> list[Part]:
+    """The networks of a file, or the generator and encoder of a folder."""
+    if not source.is_dir():
+        return [read_part(source)]
+    parts = []
+    for letter in "GE":
+        found = sorted(
+            path for path in source.glob(f"*_net_{letter}.*") if path.suffix in PICKLES
+        )
+        latest = [path for path in found if path.stem == f"latest_net_{letter}"]
+        if len(latest or found) > 1:
+            raise UserError(
+                f"{source} holds {len(found)} files *_net_{letter}: {found[0].name}, "
+                f"{found[1].name}; put those that belong together into a folder of their own"
+            )
+        parts += [read_part(path) for path in latest or found]
+    if not any(part.family in ("spade", "tsit") for part in parts):
+        raise UserError(f"a folder holds *_net_G.pth (or .pkl): {source} does not; name a file")
+    return parts
+
+
+def _layout_channels(options: RunOptions) -> int:
+    data = options.data
+    return data.classes + (data.unknown_label is not None) + data.instances
+
+
+def _check_shapes(options: RunOptions, parts: Sequence[Part]) -> None:
+    """Raise UserError where a name or shape is not the networks' that the options describe."""
+    from tools.start import start_jittor
+
+    start_jittor("cpu")
+    from models.methods import create_method
+    from training.variables import check_arrays, name_variables
+
+    networks = create_method(options).networks  # nothing is computed: shapes alone are read
+    names = {part.network for part in parts}
+    arrays = {
+        f"{part.network}.{name}": array for part in parts for name, array in part.arrays.items()
+    }
+    variables = name_variables({name: networks[name] for name in names if name in networks})
+    check_arrays(variables, arrays, ", ".join(str(part.path) for part in parts))
+
+
+def _check_lone(part: Part) -> None:
+    """The same for a network that does not draw."""
+    from tools.start import start_jittor
+
+    start_jittor("cpu")
+    from models.networks.discriminator import MultiScaleDiscriminator
+    from models.networks.encoder import StyleEncoder
+    from models.networks.vgg import VGG19
+    from training.variables import check_arrays
+
+    arrays = part.arrays
+    network: StyleEncoder | MultiScaleDiscriminator | VGG19
+    if part.family == "encoder":
+        network = StyleEncoder(
+            channels=len(arrays["layers.0.weight"]), latent_size=len(arrays["mean.weight"])
+        )
+    elif part.family == "discriminator":
+        places = {tuple(name.split(".")[1:4]) for name in arrays if ".middle." in name}
+        network = MultiScaleDiscriminator(
+            layout_channels=part.layout_channels,
+            channels=len(arrays["discriminators.0.first.weight"]),
+            layers=1 + len({index for _, _, index in places}),
+            scales=len({name.split(".")[1] for name in arrays}),
+        )
+    else:
+        network = VGG19()
+    check_arrays(network.state_dict(), arrays, str(part.path))
+
+
+def _unpack(source: Path, target: Path, kind: str, weights: str) -> list[str]:
+    """This project's file as .pth files under the published names."""
+    if kind == NETWORK_FORMAT:
+        arrays, metadata = read_tensors(source)
+        family: Family = metadata["family"]  # type: ignore[assignment]
+        kept = {n.removeprefix("kept."): a for n, a in arrays.items() if n.startswith("kept.")}
+        own = {name: array for name, array in arrays.items() if f"kept.{name}" not in arrays}
+        own = {name: array for name, array in own.items() if not name.startswith("kept.")}
+        part = Part(source, family, own, kept)
+        return _write_torch_files(target, {f"{source.stem}.pth": _published(family, part)})
+    snapshot = read_snapshot(source)
+    chosen = snapshot.weights(weights)
+    generator: Family = snapshot.options.generator.generator
+    published = {}
+    for network, family in (("generator", generator), ("encoder", "encoder")):
+        own = {
+            name.removeprefix(f"{network}."): array
+            for name, array in chosen.items()
+            if name.startswith(f"{network}.")
+        }
+        if own:
+            part = Part(source, family, own, take_kept(snapshot.arrays, network))
+            published[f"latest_net_{LETTERS[network]}.pth"] = _published(family, part)
+    return _write_torch_files(target, published)
+
+
+def _published(family: Family, part: Part) -> Arrays:
+    return to_published(family, part.arrays) | part.kept
+
+
+def _write_torch_files(target: Path, files: dict[str, Arrays]) -> list[str]:
+    single = target.suffix == ".pth"
+    if single and len(files) > 1:
+        raise UserError(
+            f"DST of {' and '.join(files)} is a folder: {target} is a file's name; name a folder"
+        )
+    lines = []
+    for name, arrays in files.items():
+        path = target if single else target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_torch(path, arrays)
+        lines.append(f"written: {path}, {len(arrays)} tensors")
+    return lines
+
+
+def _file_name(path: Path) -> str:
+    return f"{path.stem}.pth"
+
+
+def _describe_part(part: Part) -> list[str]:
+    kinds = sorted({str(array.dtype) for array in part.arrays.values()})
+    lines = [
+        f"{part.path.name}: {TITLES[part.family]}, {len(part.arrays)} tensors, "
+        f"{sum(array.size for array in part.arrays.values()):,} numbers, {', '.join(kinds)}"
+    ]
+    lines += [f"  not used: {n} {_size(a)}, kept for --to torch" for n, a in part.kept.items()]
+    lines += [f"  not used: {name}, {why}" for name, why in part.dropped.items()]
+    return lines
+
+
+def _size(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape)) or "scalar"
+
+
+def _describe_options(options: RunOptions, remarks: Sequence[str]) -> list[str]:
+    data, generator = options.data, options.generator
+    unknown = "none" if data.unknown_label is None else f"label {data.unknown_label}"
+    found = {
+        "classes": f"{data.classes}, unknown {unknown}",
+        "instance channel": "yes" if data.instances else "no",
+        "size": f"{data.height} x {data.width}",
+        "channels": str(generator.channels),
+        "halvings": str(generator.halvings),
+        "norm": generator.norm,
+        "style vector": str(generator.latent_size) if generator.vae else "none",
+    }
+    if generator.generator == "tsit":
+        found["style stream"] = "yes" if generator.style_stream else "no"
+        found["start"] = "style vector" if generator.vae else generator.start
+    return [
+        f"found: {', '.join(f'{name} {value}' for name, value in found.items())}",
+        *(f"note: {remark}" for remark in remarks),
+    ]
+
+
+def _advise(target: Path, options: RunOptions, parts: Sequence[Part]) -> str:
+    flags = ""
+    if options.generator.generator == "tsit" and options.generator.style_stream:
+        flags = " --style PHOTOGRAPH"
+    elif options.generator.vae and len(parts) == 1:
+        flags = " --style noise"
+    if options.data.instances:
+        flags += " --instance_path INSTANCES"
+    return (
+        f"draw with it: bash test.sh --checkpoint {target} --input_path LABELS --output_path OUT"
+        f"{flags} --size {options.data.height} {options.data.width}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
+    try:
+        arguments = _parser().parse_args(argv)
+        hints = Hints(
+            size=None if arguments.size is None else tuple(arguments.size),
+            halvings=arguments.halvings,
+            classes=arguments.classes,
+            unknown_label=arguments.unknown_label,
+            instances=arguments.instances,
+        )
+        source = Path(arguments.source).expanduser()
+        target = Path(arguments.target).expanduser()
+        for line in convert(source, target, arguments.to, hints, arguments.weights):
+            print(line)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: DST must be written: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{message}; --help lists the flags")
+
+
+def _parser() -> argparse.ArgumentParser:
+    assert __doc__ is not None
+    parser = _Parser(
+        prog="python -m tools.convert_checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", help="a file of weights, or a folder with *_net_G and *_net_E")
+    add("target", metavar="DST", help="a .safetensors file; for --to torch a .pth file or a folder")
+    add("--to", choices=("project", "torch"), default="project", help="what to write (project)")
+    known = ", ".join(str(channels) for channels in sorted(KNOWN))
+    add(
+        "--classes", type=int, metavar="N",
+        help=f"classes of the layouts; fewer than there are planes drops the rest (known: {known})",
+    )  # fmt: skip
+    add("--unknown-label", "--unknown_label", type=int, metavar="ID", help="id of the last class")
+    add("--instances", action="store_true", default=None, help="the last plane is of borders")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the pictures, in pixels")
+    add("--halvings", type=int, choices=(4, 5, 6), help="of SPADE: 5 is normal, 6 more")
+    add("--weights", choices=("ema", "raw"), default="ema", help="of a snapshot, to torch (ema)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,441 @@
+"""Published weights under the project's names: which network a file holds, and what it was built as.
+
+    part = read_part(Path("latest_net_G.pth"))            # names and values
+    options, remarks = describe([part, encoder], Hints(size=(256, 256)))
+    arrays = snapshot_arrays(parts)                       # as a generator's snapshot has them
+
+Known by their names and shapes: the generators, encoders and discriminators of NVlabs/SPADE and
+EndlessSora/TSIT, in PyTorch's files and in the Jittor pickles of this design's first public
+version, and VGG-19 of torchvision and Jittor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.published import BATCH_COUNT, Family, project_names
+from options.errors import UserError
+from options.run import DataOptions, GeneratorOptions, RunOptions
+from training.safe_pickle import read_pickle
+from training.tensor_file import read_tensors
+
+Arrays = dict[str, np.ndarray]
+
+# A name that a family's file has and no other's.
+MARKERS: dict[str, Family] = {
+    "discriminator_0.model0.0.weight": "discriminator",
+    "fc_mu.weight": "encoder",
+    "content_stream.res_0.conv_1.bias": "tsit",
+    "head_0.norm_0.mlp_shared.0.weight": "spade",
+    "features.34.weight": "vgg19",
+}
+TITLES: dict[Family, str] = {
+    "discriminator": "multi-scale patch discriminator of SPADE and TSIT",
+    "encoder": "style encoder of SPADE and TSIT",
+    "tsit": "TSIT generator",
+    "spade": "SPADE generator",
+    "vgg19": "VGG-19",
+}
+NETWORKS: dict[Family, str] = {
+    "spade": "generator",
+    "tsit": "generator",
+    "encoder": "encoder",
+    "discriminator": "discriminator",
+}
+VGG_READ = r"features\.(1?\d|2[0-8])\."  # up to relu5_1
+CONTEST_CLASSES = 29
+CONTEST_CHANNELS = 255  # what this design's first version made of its 29 classes
+# Below this cosine u is not W v of its own weight: a port that never kept u and v.
+KEPT_VECTORS = 0.5
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the published models of one depth of layout planes are."""
+
+    classes: int
+    unknown_label: int | None = None
+    instances: bool = False
+    size: tuple[int, int] = (256, 256)
+    halvings: int = 5
+
+
+KNOWN = {
+    184: Known(182, 255, True),  # COCO-Stuff
+    183: Known(182, 255),
+    182: Known(182),
+    151: Known(150, 255),  # ADE20K
+    36: Known(35, None, True, (256, 512), 6),  # Cityscapes
+    35: Known(35, None, False, (256, 512), 6),
+    CONTEST_CHANNELS: Known(CONTEST_CLASSES, size=(384, 512)),
+    CONTEST_CLASSES: Known(CONTEST_CLASSES, size=(384, 512)),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network: `arrays` by the project's names, `kept` what it never reads, by its own names.
+
+    `dropped` gives the reason beside each name that is left out for good.
+    """
+
+    path: Path
+    family: Family
+    arrays: Arrays
+    kept: Arrays = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def network(self) -> str:
+        """Its name in a method; empty where it is in none."""
+        return NETWORKS.get(self.family, "")
+
+    @property
+    def layout_channels(self) -> int:
+        """Depth of the layout planes that it reads; 0 where it reads none."""
+        if self.family == "spade":
+            return int(self.arrays["blocks.0.norm_0.shared.weight"].shape[1])
+        if self.family == "tsit":
+            return int(self.arrays["content_stream.blocks.0.conv_0.weight"].shape[1])
+        if self.family == "discriminator":
+            return int(self.arrays["discriminators.0.first.weight"].shape[1]) - 3
+        return 0
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a file does not tell, as the user or an opt.txt says it; None where neither does."""
+
+    size: tuple[int, int] | None = None
+    halvings: int | None = None
+    classes: int | None = None
+    unknown_label: int | None = None
+    instances: bool | None = None
+    fadain_alpha: float | None = None
+
+    def over(self, other: Hints) -> Hints:
+        """These hints, and the other's where these have none."""
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(other, **mine)
+
+
+def read_part(path: Path) -> Part:
+    """Read a file of published weights.
+
+    Raises UserError where the file cannot be read, or is of none of the families.
+    """
+    content = read_tensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
+    return recognise(content, path)
+
+
+def recognise(content: Any, path: Path) -> Part:
+    """The network whose state `content` is; UserError lists every name that is not of it."""
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise UserError(
+            f"{path}: a network's weights are a dictionary of tensors: this is "
+            f"{'an empty' if content == {} else 'a'} {type(content).__name__}; name another file"
+        )
+    dropped = {str(k): "no tensor" for k, v in content.items() if not isinstance(v, np.ndarray)}
+    arrays = {str(k): v for k, v in content.items() if isinstance(v, np.ndarray)}
+    if all(name.startswith("module.") for name in arrays):  # from torch's DataParallel
+        arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
+    for name in [name for name in arrays if name + "_orig" in arrays]:
+        del arrays[name]
+        dropped[name] = "follows from weight_orig, weight_u and weight_v"
+    family = next((family for name, family in MARKERS.items() if name in arrays), None)
+    if family is None:
+        raise UserError(
+            f"{path}: known are SPADE's and TSIT's generator, encoder and discriminator, and "
+            f"VGG-19: {len(arrays)} tensors of names such as {', '.join(list(arrays)[:3])} are of "
+            "none of them; name another file"
+        )
+    kept = {n: a for n, a in arrays.items() if n.endswith("." + BATCH_COUNT)}
+    if family == "vgg19":
+        kept |= {name: array for name, array in arrays.items() if not re.match(VGG_READ, name)}
+    try:
+        names = project_names(family, [name for name in arrays if name not in kept])
+    except ValueError as error:
+        raise UserError(
+            f"{path}: looks like the {TITLES[family]}, but {error}; only networks with spectral "
+            "norm, as published, can be converted"
+        ) from None
+    part = Part(path, family, {own: arrays[name] for name, own in names.items()}, kept, dropped)
+    if any(reason.startswith("follows") for reason in dropped.values()):
+        part = _renew_vectors(part)
+    return part
+
+
+def _renew_vectors(part: Part) -> Part:
+    """Take one power iteration where u and v are not those of the weights.
+
+    This design's first version, alone in keeping `weight` beside `weight_orig`, trained with one
+    iteration from the vectors that it began with, and never stored the result: what is in the file
+    is where each iteration began (Miyato et al. 2018, algorithm 1).
+    """
+    arrays = dict(part.arrays)
+    renewed = []
+    for name in [name for name in arrays if name.endswith(".spectral_norm.u")]:
+        layer = name.removesuffix(".spectral_norm.u")
+        matrix = _matrix(arrays[f"{layer}.weight"])
+        u, v = (np.asarray(arrays[f"{layer}.spectral_norm.{x}"], np.float64) for x in "uv")
+        product = matrix @ v
+        if u @ product > KEPT_VECTORS * np.linalg.norm(u) * np.linalg.norm(product):
+            continue
+        v = _unit(matrix.T @ u)
+        arrays[f"{layer}.spectral_norm.v"] = v.astype(np.float32)
+        arrays[name] = _unit(matrix @ v).astype(np.float32)
+        renewed.append(layer)
+    if not renewed:
+        return part
+    reason = "only where the power iteration began: one iteration taken, as in training"
+    note = {f"{layer}.weight_u, weight_v": reason for layer in renewed}
+    return replace(part, arrays=arrays, dropped=part.dropped | note)
+
+
+def _matrix(weight: np.ndarray) -> np.ndarray:
+    return np.asarray(weight, np.float64).reshape(len(weight), -1)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def read_hints(folder: Path) -> Hints:
+    """What the opt.txt that SPADE and TSIT write beside their weights says; empty without one."""
+    path = folder / "opt.txt"
+    if not path.is_file():
+        return Hints()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    found = dict(re.findall(r"^\s*(\w+): (.*?)\s*(?:\[default: .*\])?$", text, re.MULTILINE))
+    try:
+        width = int(found["crop_size"])
+        size = (round(width / float(found["aspect_ratio"])), width)
+        depths = {"normal": 5, "more": 6, "most": 7}
+        return Hints(
+            size=size,
+            halvings=depths.get(found.get("num_upsampling_layers", "normal")),
+            classes=int(found["label_nc"]),
+            unknown_label=255 if found.get("contain_dontcare_label") == "True" else None,
+            instances=found.get("no_instance") == "False",
+            fadain_alpha=float(found["alpha"]) if "alpha" in found else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: crop_size, aspect_ratio and label_nc are read from it: {error} is off; mend "
+            "or remove it"
+        ) from None
+
+
+def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[RunOptions, list[str]]:
+    """The options of a generator's snapshot, and a line on each that was not read off the weights.
+
+    `hints` are the user's, `from_file` those of an opt.txt. Raises UserError where they contradict
+    the weights.
+    """
+    generator = next(part for part in parts if part.network == "generator")
+    remarks: list[str] = []
+    layout = _describe_layout(generator, hints, from_file, remarks)
+    arrays = generator.arrays
+    first = arrays["first.weight"]
+    blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
+    widest = int(arrays["blocks.0.conv_0.weight"].shape[0])
+    channels = int(arrays["last.weight"].shape[1]) * (2 if blocks == 8 and _is_spade(generator) else 1)
+    vae = first.ndim == 2
+    lowest = first.shape[0] // widest if vae else None
+    known = KNOWN.get(generator.layout_channels, Known(0))
+    given = hints.over(from_file)
+    if generator.family == "tsit":
+        halvings = blocks
+    elif blocks == 8:
+        halvings = 7
+    elif given.halvings is not None:
+        halvings = given.halvings
+    else:
+        halvings = _guess_halvings(known, lowest)
+        remarks.append(
+            f"halvings {halvings} ({'normal' if halvings == 5 else 'more'}) is taken from what is "
+            "published: names and shapes are alike; see --halvings"
+        )
+    size = given.size or known.size
+    if lowest is not None and not _fits(size, halvings, lowest):
+        if hints.size is not None:
+            raise UserError(
+                f"--size must be the one that the style vector was trained for, of {lowest} pixels "
+                f"after {halvings} halvings: {size[0]} x {size[1]} is not; leave it out, or name "
+                "another"
+            )
+        height = next(h for h in range(int(lowest**0.5), 0, -1) if lowest % h == 0)
+        size = (height << halvings, lowest // height << halvings)
+    if given.size is None:
+        remarks.append(f"size {size[0]} x {size[1]} is not in the weights; see --size")
+    style_stream = generator.family == "spade" or any(n.startswith("style_stream.") for n in arrays)
+    start = "layout"
+    if generator.family == "tsit" and not vae and first.shape[1] != generator.layout_channels:
+        start = "noise"
+    inner = arrays.get("content_stream.blocks.0.conv_0.weight")
+    settings: dict[str, Any] = {}
+    if inner is not None and len(inner) != layout.channels:
+        settings["content_channels"] = len(inner)
+    if generator.family == "tsit" and style_stream and given.fadain_alpha is not None:
+        settings["fadain_alpha"] = given.fadain_alpha
+    if vae:
+        settings["latent_size"] = int(first.shape[1])
+    statistics = any(name.endswith(".running_mean") for name in arrays)
+    options = RunOptions(
+        data=DataOptions(
+            height=size[0],
+            width=size[1],
+            classes=layout.classes,
+            unknown_label=layout.unknown_label,
+            instances=layout.instances,
+        ),
+        generator=GeneratorOptions(
+            generator="spade" if _is_spade(generator) else "tsit",
+            channels=channels,
+            halvings=halvings,
+            vae=vae,
+            style_stream=style_stream,
+            start=start,  # type: ignore[arg-type]
+            norm="batch" if statistics else "instance",
+            **settings,
+        ),
+    )
+    return options.validate(), remarks
+
+
+@dataclass(frozen=True)
+class _LayoutPlanes:
+    classes: int
+    unknown_label: int | None
+    instances: bool
+
+    @property
+    def channels(self) -> int:
+        return self.classes + (self.unknown_label is not None) + self.instances
+
+
+def _describe_layout(
+    generator: Part, hints: Hints, from_file: Hints, remarks: list[str]
+) -> _LayoutPlanes:
+    """What each plane of the layout is."""
+    channels = generator.layout_channels
+    if generator.family == "tsit" and channels == 3 and hints.classes is None:
+        raise UserError(
+            f"{generator.path}: this TSIT takes photographs as content, 3 planes, and layouts are "
+            "class ids: it cannot draw from them; where these are 3 classes, say --classes 3"
+        )
+    told = (hints.classes, hints.unknown_label, hints.instances) != (None, None, None)
+    if not told and from_file.classes is not None and from_file.classes != CONTEST_CHANNELS:
+        hints = from_file
+    elif not told and channels in KNOWN:
+        known = KNOWN[channels]
+        hints = Hints(
+            classes=known.classes, unknown_label=known.unknown_label, instances=known.instances
+        )
+        remarks.append(
+            f"{channels} layout planes are taken as {known.classes} classes"
+            + (f", unknown label {known.unknown_label}" if known.unknown_label is not None else "")
+            + (", and borders of objects" if known.instances else "")
+            + "; see --classes, --unknown-label and --instances"
+        )
+    others = (hints.unknown_label is not None) + bool(hints.instances)
+    classes = channels - others if hints.classes is None else hints.classes
+    planes = _LayoutPlanes(classes, hints.unknown_label, bool(hints.instances))
+    if planes.channels > channels or (others and planes.channels < channels) or classes < 1:
+        raise UserError(
+            f"{generator.path}: the layout has {channels} planes: {classes} classes"
+            f"{', an unknown one' * (hints.unknown_label is not None)}"
+            f"{', and borders' * planes.instances} are {planes.channels}; see --classes, "
+            "--unknown-label and --instances"
+        )
+    return planes
+
+
+def _is_spade(part: Part) -> bool:
+    return part.family == "spade"
+
+
+def _guess_halvings(known: Known, lowest: int | None) -> int:
+    if lowest is None:
+        return known.halvings
+    return next((n for n in (5, 6) if _fits(known.size, n, lowest)), known.halvings)
+
+
+def _fits(size: tuple[int, int], halvings: int, lowest: int) -> bool:
+    step = 1 << halvings
+    return not (size[0] | size[1]) % step and size[0] // step * (size[1] // step) == lowest
+
+
+def keep_channels(part: Part, count: int) -> Part:
+    """The network without the layout planes from `count` on, which ids below it never light.
+
+    A convolution over a plane of zeros adds nothing. Spectral norm divides by sigma = u'Wv of the
+    whole weight: v is changed so that what is left of W has the same sigma.
+
+    Raises UserError where sigma came out otherwise by more than rounding.
+    """
+    arrays = dict(part.arrays)
+    channels = part.layout_channels
+    dropped = dict(part.dropped)
+    for name, weight in part.arrays.items():
+        if not _reads_layout(part, name):
+            continue
+        rest = weight[:, channels:]  # a discriminator's colours
+        arrays[name] = np.concatenate([weight[:, :count], rest], axis=1)
+        dropped[f"{name}[:, {count}:{channels}]"] = f"read by ids from {count} on alone"
+        layer = name.removesuffix(".weight")
+        u = arrays.get(f"{layer}.spectral_norm.u")
+        if u is None:
+            continue
+        v = np.asarray(arrays[f"{layer}.spectral_norm.v"], np.float64)
+        wide = np.asarray(u, np.float64)
+        sigma = wide @ _matrix(weight) @ v
+        direction = wide @ _matrix(arrays[name])
+        changed = (sigma * direction / (direction @ direction)).astype(np.float32)
+        found = wide @ _matrix(arrays[name]) @ changed.astype(np.float64)
+        if not abs(found - sigma) <= 1e-6 * abs(sigma):
+            raise UserError(
+                f"{part.path}: unused planes may go where nothing changes: sigma of {layer} would "
+                f"be {found:g}, not {sigma:g}; keep them with --classes {channels}"
+            )
+        arrays[f"{layer}.spectral_norm.v"] = changed
+    return replace(part, arrays=arrays, dropped=dropped)
+
+
+def _reads_layout(part: Part, name: str) -> bool:
+    if part.family == "spade" and name.endswith(".shared.weight"):
+        return True
+    if part.family == "discriminator":
+        return name.endswith(".first.weight")
+    if name == "first.weight":
+        shape = part.arrays[name].shape
+        return len(shape) == 4 and shape[1] == part.layout_channels
+    return part.family == "tsit" and name in (
+        "content_stream.blocks.0.conv_0.weight",
+        "content_stream.blocks.0.conv_s.weight",
+    )
+
+
+def snapshot_arrays(parts: Sequence[Part]) -> Arrays:
+    """Generator and encoder as a snapshot has them; what they never read under `kept.`."""
+    arrays: Arrays = {}
+    for part in parts:
+        arrays |= {f"raw.{part.network}.{name}": array for name, array in part.arrays.items()}
+    for part in parts:
+        arrays |= {f"kept.{part.network}.{name}": array for name, array in part.kept.items()}
+    return arrays
+
+
+def take_kept(arrays: Mapping[str, np.ndarray], network: str) -> Arrays:
+    """Back from `snapshot_arrays`: what `network` never reads, by its published names."""
+    start = f"kept.{network}."
+    return {n.removeprefix(start): array for n, array in arrays.items() if n.startswith(start)}
