@@ -449,9 +449,7 @@ class TestOptions:
         metavar="STYLE",
     )
     steps: int = _option(8, "with --style-to: pictures of a strip", minimum=2, maximum=64)
-    limit: int | None = _option(
-        None, "draw only the first so many layouts", minimum=1, metavar="N"
-    )
+    limit: int | None = _option(None, "draw only the first so many layouts", minimum=1, metavar="N")
     instance_path: str | None = _option(
         None,
         "folder of the layouts' instance maps, for a generator that reads borders of objects; "

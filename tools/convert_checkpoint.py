@@ -101,9 +101,7 @@ def _read_parts(source: Path) -> list[Part]:
         return [read_part(source)]
     parts = []
     for letter in "GE":
-        found = sorted(
-            path for path in source.glob(f"*_net_{letter}.*") if path.suffix in PICKLES
-        )
+        found = sorted(path for path in source.glob(f"*_net_{letter}.*") if path.suffix in PICKLES)
         latest = [path for path in found if path.stem == f"latest_net_{letter}"]
         if len(latest or found) > 1:
             raise UserError(

@@ -57,7 +57,7 @@ class Snapshot:
 
     @property
     def has_encoder(self) -> bool:
-        """Whether the file holds a style encoder; a converted generator may come without its own."""
+        """Whether the file holds a style encoder; a converted generator may lack its own."""
         return any(name.startswith("raw.encoder.") for name in self.arrays)
 
     @property

@@ -51,7 +51,7 @@ NETWORKS: dict[Family, str] = {
 VGG_READ = r"features\.(1?\d|2[0-8])\."  # up to relu5_1
 CONTEST_CLASSES = 29
 CONTEST_CHANNELS = 255  # what this design's first version made of its 29 classes
-# Below this cosine u is not W v of its own weight: a port that never kept u and v.
+# Below this median cosine u is not W v of its own weight: a port that never kept u and v.
 KEPT_VECTORS = 0.5
 
 
@@ -181,23 +181,22 @@ def _renew_vectors(part: Part) -> Part:
     iteration from the vectors that it began with, and never stored the result: what is in the file
     is where each iteration began (Miyato et al. 2018, algorithm 1).
     """
+    ending = ".spectral_norm.u"
+    layers = [name.removesuffix(ending) for name in part.arrays if name.endswith(ending)]
     arrays = dict(part.arrays)
-    renewed = []
-    for name in [name for name in arrays if name.endswith(".spectral_norm.u")]:
-        layer = name.removesuffix(".spectral_norm.u")
+    cosines = []
+    for layer in layers:
         matrix = _matrix(arrays[f"{layer}.weight"])
         u, v = (np.asarray(arrays[f"{layer}.spectral_norm.{x}"], np.float64) for x in "uv")
-        product = matrix @ v
-        if u @ product > KEPT_VECTORS * np.linalg.norm(u) * np.linalg.norm(product):
-            continue
+        cosines.append(float(_unit(u) @ _unit(matrix @ v)))
         v = _unit(matrix.T @ u)
         arrays[f"{layer}.spectral_norm.v"] = v.astype(np.float32)
-        arrays[name] = _unit(matrix @ v).astype(np.float32)
-        renewed.append(layer)
-    if not renewed:
+        arrays[f"{layer}.spectral_norm.u"] = _unit(matrix @ v).astype(np.float32)
+    # Of all layers together: in a layer of few channels u may be near W v by chance.
+    if not cosines or np.median(cosines) > KEPT_VECTORS:
         return part
     reason = "only where the power iteration began: one iteration taken, as in training"
-    note = {f"{layer}.weight_u, weight_v": reason for layer in renewed}
+    note = {f"{layer}.spectral_norm.u, v as they were": reason for layer in layers}
     return replace(part, arrays=arrays, dropped=part.dropped | note)
 
 
@@ -248,7 +247,9 @@ def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[Run
     first = arrays["first.weight"]
     blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
     widest = int(arrays["blocks.0.conv_0.weight"].shape[0])
-    channels = int(arrays["last.weight"].shape[1]) * (2 if blocks == 8 and _is_spade(generator) else 1)
+    channels = int(arrays["last.weight"].shape[1]) * (
+        2 if blocks == 8 and _is_spade(generator) else 1
+    )
     vae = first.ndim == 2
     lowest = first.shape[0] // widest if vae else None
     known = KNOWN.get(generator.layout_channels, Known(0))
@@ -260,12 +261,14 @@ def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[Run
     elif given.halvings is not None:
         halvings = given.halvings
     else:
-        halvings = _guess_halvings(known, lowest)
+        halvings = _guess_halvings(given.size or known.size, known.halvings, lowest)
         remarks.append(
             f"halvings {halvings} ({'normal' if halvings == 5 else 'more'}) is taken from what is "
             "published: names and shapes are alike; see --halvings"
         )
     size = given.size or known.size
+    if given.size is None and min(size) < 2 << halvings:
+        size = (2 << halvings, 2 << halvings)
     if lowest is not None and not _fits(size, halvings, lowest):
         if hints.size is not None:
             raise UserError(
@@ -364,10 +367,10 @@ def _is_spade(part: Part) -> bool:
     return part.family == "spade"
 
 
-def _guess_halvings(known: Known, lowest: int | None) -> int:
+def _guess_halvings(size: tuple[int, int], published: int, lowest: int | None) -> int:
     if lowest is None:
-        return known.halvings
-    return next((n for n in (5, 6) if _fits(known.size, n, lowest)), known.halvings)
+        return published
+    return next((n for n in (5, 6) if _fits(size, n, lowest)), published)
 
 
 def _fits(size: tuple[int, int], halvings: int, lowest: int) -> bool:
@@ -400,7 +403,8 @@ def keep_channels(part: Part, count: int) -> Part:
         wide = np.asarray(u, np.float64)
         sigma = wide @ _matrix(weight) @ v
         direction = wide @ _matrix(arrays[name])
-        changed = (sigma * direction / (direction @ direction)).astype(np.float32)
+        length = max(float(direction @ direction), 1e-30)
+        changed = (sigma * direction / length).astype(np.float32)
         found = wide @ _matrix(arrays[name]) @ changed.astype(np.float64)
         if not abs(found - sigma) <= 1e-6 * abs(sigma):
             raise UserError(

@@ -113,6 +113,7 @@ class Painter:
             return ends
         with jt.no_grad():
             first, last = self._encode(start), self._encode(end)
+            jt.sync([*first, *last])
             pictures = []
             for step in range(1, count - 1):
                 share = step / (count - 1)

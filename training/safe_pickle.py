@@ -139,9 +139,7 @@ class _Tensor:
             raise _Fault("a tensor that reaches beyond its storage")
         # A stride of 0 repeats what is there, without end.
         if math.prod(size) > storage.count:
-            raise _Fault(
-                f"a tensor of size {_shown(size)} on a storage of {storage.count} numbers"
-            )
+            raise _Fault(f"a tensor of size {_shown(size)} on a storage of {storage.count} numbers")
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     @property
@@ -290,17 +288,60 @@ class _StorageType:
 # which call what they name; EXT, which takes names from a registry; PERSID; sets, whose members are
 # hashed; buffers from outside the file; and the text forms of protocol 0.
 INSTRUCTIONS = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 "
-    "BINFLOAT SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 SHORT_BINUNICODE "
-    "BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS "
-    "EMPTY_DICT SETITEM SETITEMS BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL "
-    "REDUCE BUILD NEWOBJ BINPERSID BYTEARRAY8".split()
+    [
+        "PROTO",
+        "FRAME",
+        "STOP",
+        "MARK",
+        "POP",
+        "POP_MARK",
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "LONG4",
+        "BINFLOAT",
+        "SHORT_BINSTRING",
+        "BINSTRING",
+        "SHORT_BINBYTES",
+        "BINBYTES",
+        "BINBYTES8",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "EMPTY_LIST",
+        "APPEND",
+        "APPENDS",
+        "EMPTY_DICT",
+        "SETITEM",
+        "SETITEMS",
+        "BINGET",
+        "LONG_BINGET",
+        "BINPUT",
+        "LONG_BINPUT",
+        "MEMOIZE",
+        "GLOBAL",
+        "STACK_GLOBAL",
+        "REDUCE",
+        "BUILD",
+        "NEWOBJ",
+        "BINPERSID",
+        "BYTEARRAY8",
+    ]
 )
 
 _PythonUnpickler: Any = pickle._Unpickler  # the one in Python: each instruction is a method
 
 
-class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
+class _Unpickler(_PythonUnpickler):
     """Unpickler that knows INSTRUCTIONS and the names of ALLOWED, and no other."""
 
     def __init__(self, stream: BinaryIO, get_storage: Callable[[tuple[Any, ...]], Any]) -> None:
@@ -395,7 +436,7 @@ def _refuse(name: str) -> Callable[[_Unpickler], None]:
 
 
 def _instructions() -> dict[int, Callable[..., Any]]:
-    names = {ord(code): opcode.name for code, opcode in pickletools.code2op.items()}
+    names = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
     known = {
         code: method
         for code, method in _PythonUnpickler.dispatch.items()

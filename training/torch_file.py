@@ -47,10 +47,10 @@ def write_torch(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
-        def add(name: str, content: bytes | memoryview) -> None:
+        def add(name: str, content: bytes) -> None:
             # One date for all: the same arrays make the same file.
             entry = zipfile.ZipInfo(f"{FOLDER}/{name}", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, content)  # type: ignore[arg-type]
+            archive.writestr(entry, content)
 
         add("data.pkl", _dictionary(arrays))
         add("byteorder", b"little")

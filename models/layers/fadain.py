@@ -30,7 +30,7 @@ def fadain(content: jt.Var, style: jt.Var | Statistics, alpha: float = 1.0) -> j
 
 
 def statistics(feature: jt.Var, name: str = "style") -> Statistics:
-    """A feature's mean and deviation a channel, each (N, C, 1, 1): all that FAdaIN takes of a style.
+    """Mean and deviation a channel, each (N, C, 1, 1): all that FAdaIN takes of a style.
 
     Raises:
         ValueError: a feature of one pixel; `name` says which.

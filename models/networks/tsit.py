@@ -155,6 +155,8 @@ class TSITGenerator(nn.Module):
 
     def style_statistics(self, style: jt.Var) -> list[Statistics]:
         """What FAdaIN takes of a style (N, 3, H, W): mean and deviation of levels 1..halvings."""
+        if self.style_stream is None:
+            raise ValueError("a generator without a style stream takes nothing of a style")
         return [statistics(feature) for feature in self.style_stream(style)[1:]]
 
     def _first_feature(self, layout: Layout, noise: jt.Var | None) -> jt.Var:

@@ -658,7 +658,7 @@ def encoder(folder: Path) -> None:
 
 
 def pictures(folder: Path) -> None:
-    """What a checkpoint of each published kind draws: from ids, and a photograph where it has style.
+    """What a checkpoint of each published kind draws, from ids and a photograph for its style.
 
     Evaluation passes of settled states, generator and encoder under their prefixes. The condition
     may have more planes than classes, as this design's first version had.

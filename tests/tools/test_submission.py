@@ -23,7 +23,7 @@ from tools.submission import (
     plan_submission,
 )
 from training.checkpoint import SNAPSHOT_FORMAT
-from training.tensor_file import write_tensors
+from training.tensor_file import read_tensors, write_tensors
 
 CLASSES = 4
 SIZE = (24, 32)
@@ -181,6 +181,58 @@ def test_the_same_seed_gives_the_same_files_in_any_order(run: TestOptions, tmp_p
 def test_noise_needs_a_generator_that_takes_it(run: TestOptions) -> None:
     with pytest.raises(UserError, match="--style noise needs a generator that takes noise"):
         draw(replace(run, style="noise"))
+
+
+def test_the_first_layouts_alone(run: TestOptions, tmp_path: Path) -> None:
+    folder, _ = draw(replace(run, limit=2, output_path=str(tmp_path / "two")))
+    pictures = sorted(path.name for path in folder.glob("*.jpg"))
+    assert pictures == ["tëst 5.jpg", "tëst 6.jpg"]
+
+
+def test_instance_maps_become_borders(
+    run: TestOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "instances"
+    folder.mkdir()
+    plane = np.zeros(SIZE, np.uint8)
+    plane[:, 16:] = 200
+    for index in range(5, 8):
+        Image.fromarray(plane).save(folder / f"tëst {index}.png")
+    options = replace(run, instance_path=str(folder))
+    with pytest.raises(UserError, match=r"--instance-path needs a generator that reads borders"):
+        plan_submission(options)
+    path = next((tmp_path / "results/run/checkpoints").glob("*.safetensors"))
+    tensors, metadata = read_tensors(path)
+    settings = json.loads(metadata["options"])
+    settings["data"]["instances"] = True
+    write_tensors(path, tensors, metadata | {"options": json.dumps(settings)})
+    with pytest.raises(UserError, match=r"has none for tëst 8, nor for 0 more"):
+        plan_submission(options)
+    Image.fromarray(plane).save(folder / "tëst 8.png")
+    seen: list[np.ndarray] = []
+
+    def paint(self: Painter, layout: np.ndarray, *, edges: np.ndarray, **rest: Any) -> np.ndarray:
+        seen.append(edges)
+        return np.zeros((*self.size, 3), np.uint8)
+
+    monkeypatch.setattr(Painter, "paint", paint)
+    draw(options)
+    assert len(seen) == 4
+    expected = np.zeros((1, 16, 32), np.float32)
+    expected[:, :, 15:17] = 1
+    np.testing.assert_array_equal(seen[0], expected)
+    assert seen[0].dtype == np.float32
+
+
+def test_a_photograph_for_a_generator_that_takes_none(run: TestOptions, tmp_path: Path) -> None:
+    path = next((tmp_path / "results/run/checkpoints").glob("*.safetensors"))
+    tensors, metadata = read_tensors(path)
+    settings = json.loads(metadata["options"])
+    settings["generator"]["style_stream"] = False
+    write_tensors(path, tensors, metadata | {"options": json.dumps(settings)})
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="--style needs a generator that takes its style from"):
+        plan_submission(replace(run, style=str(tmp_path / "a.png")))
 
 
 def test_bad_layouts_are_named_and_nothing_is_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,39 @@ def test_an_encoder_takes_either(options: RunOptions) -> None:
     by_style = painter.paint(LAYOUT, style=STYLES[0])
     assert (by_noise != by_style).any()
     np.testing.assert_array_equal(painter.paint(LAYOUT, noise=noise), by_noise)
+
+
+def test_between_two_styles(options: RunOptions) -> None:
+    """Ends as `paint` has them, and other pictures between."""
+    for generator in (
+        {},
+        {"start": "noise"},
+        {"generator": "spade", "vae": True, "latent_size": 4},
+        {"style_stream": False, "vae": True, "latent_size": 4},
+    ):
+        painter = make_painter(with_generator(options, **generator))
+        noise = [painter.sample_noise(0, name) for name in "ab"]
+        vae = painter.has_encoder
+        ends: list[Any] = [(style, None if vae else noise[0]) for style in STYLES]
+        cases = [(ends[0], ends[1])]
+        if vae:
+            cases += [((None, noise[0]), (None, noise[1])), (ends[0], (None, noise[1]))]
+        for start, end in cases:
+            strip = painter.paint_between(LAYOUT, start, end, 4)
+            assert len(strip) == 4
+            for picture, (style, z) in ((strip[0], start), (strip[3], end)):
+                np.testing.assert_array_equal(picture, painter.paint(LAYOUT, style=style, noise=z))
+            assert all((a != b).any() for a, b in pairwise(strip))
+            # From a style to itself nothing moves.
+            for picture in painter.paint_between(LAYOUT, start, start, 3):
+                assert abs(picture.astype(int) - strip[0]).max() <= 1
+
+
+def test_mixed_statistics_are_fadains(options: RunOptions) -> None:
+    painter = make_painter(options)
+    values = painter.method.encode_style(jt.array(STYLES[:1].transpose(0, 3, 1, 2) / 127.5 - 1))
+    assert [tuple(value.shape) for value in values[:4]] == [(1, 4, 1, 1)] * 2 + [(1, 8, 1, 1)] * 2
+    assert len(values) == 2 * options.generator.halvings
 
 
 def test_noise_follows_from_seed_and_name_alone(

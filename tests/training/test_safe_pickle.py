@@ -272,7 +272,7 @@ ATTACKS = {
     ),
     "set": (b"\x8f.", "instruction EMPTY_SET"),
     "key that is hashed": (b"}" + b")" + b"\x85" * 200_000 + b"K\x01s.", "a name that is a tuple"),
-    "pairs with such a key": (ORDERED + b"]))\x86\x86a\x85R.", "a name that is a tuple"),
+    "pairs with such a key": (ORDERED + b"])K\x01\x86a\x85R.", "a name that is a tuple"),
     "filling a function": (REBUILD + b"K\x01K\x02s.", "fills a function"),
     "appending to a class": (b"cnumpy\nndarray\nK\x01a.", "fills a type"),
     "text opcodes": (b"S'x'\n.", "instruction STRING"),
@@ -362,7 +362,7 @@ def test_entries_that_lie_on_each_other(tmp_path: Path) -> None:
             twin = copy.copy(entry)
             twin.filename = f"a/data/{index}"
             archive.filelist.append(twin)
-        archive._didModify = True
+        archive._didModify = True  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"entries of this zip claim \d+ bytes in a file of"):
         read_pickle(path)
 
