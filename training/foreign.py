@@ -1,4 +1,4 @@
-"""Published weights under the project's names: which network a file holds, and what it was built as.
+"""Published weights under the project's names: which network it is, and what it was built as.
 
     part = read_part(Path("latest_net_G.pth"))            # names and values
     options, remarks = describe([part, encoder], Hints(size=(256, 256)))
@@ -247,9 +247,9 @@ def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[Run
     first = arrays["first.weight"]
     blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
     widest = int(arrays["blocks.0.conv_0.weight"].shape[0])
-    channels = int(arrays["last.weight"].shape[1]) * (
-        2 if blocks == 8 and _is_spade(generator) else 1
-    )
+    channels = int(arrays["last.weight"].shape[1])
+    if blocks == 8 and _is_spade(generator):
+        channels *= 2
     vae = first.ndim == 2
     lowest = first.shape[0] // widest if vae else None
     known = KNOWN.get(generator.layout_channels, Known(0))

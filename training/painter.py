@@ -113,7 +113,7 @@ class Painter:
             return ends
         with jt.no_grad():
             first, last = self._encode(start), self._encode(end)
-            jt.sync([*first, *last])
+            jt.sync([*first, *last])  # or each picture is fused with what encodes its styles
             pictures = []
             for step in range(1, count - 1):
                 share = step / (count - 1)

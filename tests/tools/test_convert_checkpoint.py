@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tools.start import start_jittor
 from tools.submission import QUALITY
 from training.checkpoint import read_snapshot
 from training.safe_pickle import JITTOR_MARK, read_pickle
-from training.tensor_file import read_metadata, read_tensors
+from training.tensor_file import read_metadata, read_tensors, write_tensors
 from training.torch_file import write_torch
 
 # Jittor's own handlers would end the tests when a test kills a process.
@@ -294,6 +295,38 @@ def test_errors(
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert re.search(rule, said)
+
+
+def test_averaged_weights_are_what_goes_to_torch(tmp_path: Path) -> None:
+    case = Case("spade_most", tmp_path)
+    assert main([str(case.write_torch()), str(case.target)]) == 0
+    tensors, metadata = read_tensors(case.target)
+    raw = np.array(tensors["raw.generator.last.bias"])
+    path = tmp_path / "trained.safetensors"
+    write_tensors(path, {**tensors, "ema.generator.last.bias": raw + 1}, metadata)
+    for flags, bias in (([], raw + 1), (["--weights", "raw"], raw)):
+        assert main([str(path), str(tmp_path / "g.pth"), "--to", "torch", *flags]) == 0
+        np.testing.assert_array_equal(read_pickle(tmp_path / "g.pth")["conv_img.bias"], bias)
+
+
+def test_generator_and_encoder_do_not_fit_one_pth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Case("spade_vae", tmp_path).write_torch()
+    assert main([str(source), str(tmp_path / "a.pth"), "--to", "torch"]) == 2
+    assert "DST of latest_net_G.pth and latest_net_E.pth is a folder" in capsys.readouterr().err
+
+
+def test_a_strangers_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, victim = tmp_path / "latest_net_G.pth", tmp_path / "victim"
+    path.write_bytes(b"\x80\x02cos\nmkdir\nX" + struct.pack("<I", len(str(victim))))
+    path.write_bytes(path.read_bytes() + str(victim).encode() + b"\x85R.")
+    assert main([str(path), str(tmp_path / "a.safetensors")]) == 2
+    said = capsys.readouterr().err
+    assert "asks for os.mkdir, which could run code" in said and said.count("\n") == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["latest_net_G.pth"]
+    pickle.loads(path.read_bytes())
+    assert victim.is_dir()  # so the attack is a real one
 
 
 def test_two_generators_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
