@@ -78,7 +78,9 @@ def read_pickle(path: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _Fault as fault:
-        raise UserError(f"{path}: a file of weights holds tensors alone: {fault}") from None
+        raise UserError(
+            f"{path}: a file of weights holds tensors alone: {_shown(fault, 400)}"
+        ) from None
     except Exception as error:  # a damaged pickle can raise nearly any exception
         raise UserError(
             f"{path}: damaged or no file of weights ({type(error).__name__}: {_shown(error)}); "
@@ -90,10 +92,10 @@ class _Fault(Exception):
     """What is wrong with the file, for the UserError."""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, longest: int = 200) -> str:
     """A stranger's value as a short piece of one line."""
-    text = str(value)[:200]
-    return text if text.isprintable() else ascii(text)
+    text = str(value)[:longest]
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class _Storage:
