@@ -68,6 +68,7 @@ def test_every_option_is_free_said_or_refused(options: RunOptions) -> None:
         *("height", "width", "classes", "unknown_label", "instances", "flip", "load_scale"),
         "epoch_images",
         *("generator", "channels", "halvings", "vae", "latent_size", "style_stream", "start"),
+        "content_channels",
         *("fadain_alpha", "norm", "discriminator_scales", "discriminator_layers"),
         *("discriminator_channels", "beta1", "ema_decay", "seed"),
     }
