@@ -18,15 +18,19 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from options.errors import UserError
 from options.schedule import load_schedule
 from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.benchmarks.cleaning import measure_cleaning
+from tools.benchmarks.time_network import OURS, THEIRS
 from training.run_folder import write_text
 
 Row = dict[str, Any]
@@ -131,11 +135,22 @@ def compare(
     row |= {"batch": arguments.batch, "layouts": arguments.layouts}
     row["seconds"] = statistics.median(map(_median, ours))
     row["peak_mb"] = max(result["peak_mb"] for result in ours)
-    if theirs:
+    if torch_python is not None:
+        row["max_difference"] = compare_pictures(flags, torch_python)
         row["torch_seconds"] = statistics.median(map(_median, theirs))
         row["torch_peak_mb"] = max(result["peak_mb"] for result in theirs)
         row["ratio"] = statistics.median(ratios)
     return row
+
+
+def compare_pictures(flags: Sequence[str], torch_python: str) -> float:
+    """The largest difference of a picture that both draw with the same weights, of [-1, 1]."""
+    with tempfile.TemporaryDirectory() as folder:
+        exchange = [*flags, "--exchange", folder]
+        run_process([sys.executable, "-m", "tools.benchmarks.time_network", *exchange])
+        run_process([torch_python, "-m", "tests.reference.time_step", *exchange])
+        ours, theirs = (np.load(Path(folder, name)) for name in (OURS, THEIRS))
+    return float(np.abs(ours - theirs).max())
 
 
 def _median(result: Row) -> float:
@@ -147,12 +162,18 @@ def print_row(row: Row) -> None:
     rest = f"{row['peak_mb']} MB"
     if "ratio" in row:
         rest += f"   PyTorch {row['torch_seconds']:.2f} s  {row['torch_peak_mb']} MB"
-        rest += f"   PyTorch / ours {row['ratio']:.2f}"
+        rest += f"   PyTorch / ours {row['ratio']:.2f}   difference {row['max_difference']:.1e}"
     print(ROW.format(**row, rest=rest), flush=True)
 
 
 def run_timer(command: Sequence[str]) -> Row:
     """The JSON on the last line of what a timing program prints; UserError where it failed."""
+    row: Row = json.loads(run_process(command).strip().splitlines()[-1])
+    return row
+
+
+def run_process(command: Sequence[str]) -> str:
+    """What a program prints; UserError where it failed."""
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode:
         said = (result.stderr or result.stdout).strip().splitlines()
@@ -160,8 +181,7 @@ def run_timer(command: Sequence[str]) -> Row:
             f"a measurement must run to its end: {' '.join(command[:3])} stopped with "
             f"{result.returncode}: {said[-1] if said else 'and said nothing'}"
         )
-    row: Row = json.loads(result.stdout.strip().splitlines()[-1])
-    return row
+    return result.stdout
 
 
 def find_torch(wanted: str | None) -> str | None:

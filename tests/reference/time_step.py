@@ -14,12 +14,13 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from tools.benchmarks.layouts import read_layouts
-from tools.benchmarks.time_network import UNCOUNTED, parse_arguments
+from tools.benchmarks.time_network import THEIRS, UNCOUNTED, WEIGHT, parse_arguments
 
 from .discriminator import MultiscaleDiscriminator
 from .layout import one_hot
@@ -42,6 +43,9 @@ def main() -> None:
         generator = SPADEGenerator(condition_channels=options.classes, **shared)
     else:
         generator = TSITGenerator(content_channels=options.classes, **shared)
+    if options.exchange:
+        exchange(Path(options.exchange), generator, condition, image, options.generator)
+        return
     trainer = Trainer(generator, MultiscaleDiscriminator(options.classes + 3))
     run = _step(trainer, condition, image)
     if options.kind == "forward":
@@ -54,6 +58,24 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds[UNCOUNTED:], "peak_mb": round(peak)}))
+
+
+def exchange(
+    folder: Path,
+    generator: torch.nn.Module,
+    condition: torch.Tensor,
+    image: torch.Tensor,
+    name: str,
+) -> None:
+    """Draw with the weights that the project's network left in `folder`, and leave the picture."""
+    state = {
+        path.name.removeprefix(WEIGHT).removesuffix(".npy"): torch.from_numpy(np.load(path))
+        for path in sorted(folder.glob(f"{WEIGHT}*.npy"))
+    }
+    generator.load_state_dict(state)
+    with torch.no_grad():
+        picture = generator(condition, image) if name == "tsit" else generator(condition)
+    np.save(folder / THEIRS, picture.numpy())
 
 
 def _step(trainer: Trainer, condition: torch.Tensor, image: torch.Tensor) -> Callable[[], None]:

@@ -2,8 +2,9 @@
 
     python -m tools.benchmarks.time_network --generator spade --pass step --size 192 256
 
-The line: seconds (a list, one a round, the first two rounds left out), peak_mb, parameters.
-tests/reference/time_step.py is its counterpart in PyTorch, with the same flags.
+The line: seconds (a list, one a round, the first two rounds left out) and peak_mb.
+tests/reference/time_step.py is its counterpart in PyTorch, with the same flags. With --exchange
+FOLDER the generator's weights and a picture are left there, for the counterpart to draw it too.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.published import to_published
 from options.command_line import parse_train
 from options.run import RunOptions
 
 # The first compiles, the second fills the allocator.
 UNCOUNTED = 2
+# What is exchanged: our picture, the reference's, and its weights.
+CONTRAST = 0.5
+OURS, THEIRS, WEIGHT = "ours.npy", "theirs.npy", "weight."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     start_jittor(options.device)
     run = prepare_pass(options)
+    if options.exchange:
+        # A process for it alone: drawing would add to the peak of a step.
+        return 0
     seconds = []
     for _ in range(UNCOUNTED + options.rounds):
         start = time.perf_counter()
@@ -50,6 +62,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--classes", type=int, default=29)
     parser.add_argument("--layouts", default="random", help="a folder of layouts, or random")
+    parser.add_argument("--exchange", metavar="FOLDER", help="draw one picture, and time nothing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     return parser.parse_args(argv)
@@ -58,19 +71,31 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     """A function that runs the pass once, to its end."""
     import jittor as jt
-    import numpy as np
 
     from models.layers.convolution import fold_spectral_norm
     from models.layout import Layout
     from models.methods import create_method
     from tools.benchmarks.layouts import read_layouts
     from training.learner import Learner
+    from training.variables import name_variables
 
     height, width = options.size
     method = create_method(network_options(options))
     ids = read_layouts(options.layouts, options.batch, height, width, options.classes)
     pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
     image = jt.array(pixels.astype(np.float32))
+    if options.exchange:
+        layout = Layout(jt.array(ids), options.classes)
+        with jt.no_grad():
+            # In training mode, with the batch's statistics, and colours of some contrast: fresh
+            # weights draw a grey that every network agrees on.
+            grey = method.generate(layout, image)
+            last = method.networks["generator"].last
+            last.weight.update(last.weight * (CONTRAST / grey.numpy().std()))
+            state = {name: var.numpy() for name, var in name_variables(method.networks).items()}
+            write_exchange(Path(options.exchange), options.generator, state)
+            np.save(Path(options.exchange) / OURS, method.generate(layout, image).numpy())
+        return lambda: None
     if options.kind == "step":
         learner = Learner(method, network_options(options))
 
@@ -89,6 +114,17 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
         jt.sync_all(True)
 
     return forward
+
+
+def write_exchange(folder: Path, generator: str, state: Mapping[str, NDArray]) -> None:
+    """The generator's weights under their published names, an .npy each."""
+    own = {
+        name.removeprefix("generator."): array
+        for name, array in state.items()
+        if name.startswith("generator.")
+    }
+    for name, array in to_published(generator, own).items():
+        np.save(folder / f"{WEIGHT}{name}.npy", array)
 
 
 def network_options(options: argparse.Namespace) -> RunOptions:
