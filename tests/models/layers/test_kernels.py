@@ -13,6 +13,7 @@ from models.layers.kernels import MODES
 from models.layers.layout_feature import LayoutFeature
 from models.layers.normalization import instance_norm, normalise
 from models.layers.reduction import mean_of_pixels, variance_of_pixels
+from models.layers.resampling import double
 from models.layout import Layout
 from tests.models.golden import fetch, gradients
 from tests.models.inputs import values
@@ -94,3 +95,15 @@ def test_the_whole_norm_has_the_gradient_of_its_formula(monkeypatch: pytest.Monk
     kernel, operators = _both_ways(monkeypatch, compute)
     for name, expected in operators.items():
         np.testing.assert_allclose(kernel[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, cotangent = values(2, 3, 5, 7), values(2, 3, 10, 14, seed=1)
+
+    def compute() -> dict[str, np.ndarray]:
+        y = double(x)
+        return fetch({"y": y, **gradients((y * cotangent).sum(), {"x": x})})
+
+    kernel, operators = _both_ways(monkeypatch, compute)
+    np.testing.assert_array_equal(kernel["y"], operators["y"])
+    np.testing.assert_allclose(kernel["grad/x"], operators["grad/x"], rtol=1e-5, atol=1e-6)
