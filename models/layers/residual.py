@@ -22,6 +22,15 @@ def leaky_relu(x: Feature) -> Feature:
     return nn.leaky_relu(x, SLOPE)
 
 
+def tanh(x: jt.Var) -> jt.Var:
+    """The hyperbolic tangent that turns a generator's last feature into colours in [-1, 1].
+
+    Jittor's gradient divides by cosh(x)^2, which overflows to NaN from |x| = 45 on. At 20 the
+    tangent is 1 in float32, and its slope 2e-17.
+    """
+    return jt.tanh(jt.clamp(x, -20.0, 20.0))
+
+
 class _ModulatedBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))); a 1 x 1 shortcut where channels change."""
 

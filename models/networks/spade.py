@@ -11,7 +11,7 @@ from models.layers.convolution import Conv2d, Linear
 from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double
-from models.layers.residual import SPADEResidualBlock, leaky_relu
+from models.layers.residual import SPADEResidualBlock, leaky_relu, tanh
 from models.layout import Layout
 
 
@@ -84,4 +84,4 @@ class SPADEGenerator(nn.Module):
             if index > 0 and index not in range(3 - unchanged, 3):
                 x = double(x)
             x = block(x, layout)
-        return jt.tanh(self.last(leaky_relu(x)))
+        return tanh(self.last(leaky_relu(x)))

@@ -12,7 +12,7 @@ from models.layers.fadain import Statistics, fadain, statistics
 from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double, halve
-from models.layers.residual import FADEResidualBlock, StreamResidualBlock, leaky_relu
+from models.layers.residual import FADEResidualBlock, StreamResidualBlock, leaky_relu, tanh
 from models.layout import Layout
 
 
@@ -151,7 +151,7 @@ class TSITGenerator(nn.Module):
             if styles is not None:
                 x = fadain(x, styles[level - 1], self.fadain_alpha)
             x = double(block(x, content[level]))
-        return jt.tanh(self.last(leaky_relu(x)))
+        return tanh(self.last(leaky_relu(x)))
 
     def style_statistics(self, style: jt.Var) -> list[Statistics]:
         """What FAdaIN takes of a style (N, 3, H, W): mean and deviation of levels 1..halvings."""

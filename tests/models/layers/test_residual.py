@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import jittor as jt
+import numpy as np
 import pytest
 
-from models.layers.residual import FADEResidualBlock, SPADEResidualBlock, StreamResidualBlock
+from models.layers.residual import (
+    FADEResidualBlock,
+    SPADEResidualBlock,
+    StreamResidualBlock,
+    tanh,
+)
 from tests.models.conftest import Record
 from tests.models.golden import Part, check_network, layout_of
 from tests.reference.goldens import load
@@ -45,3 +52,12 @@ def test_stream_block_as_published(shortcut: str, record: Record) -> None:
     golden = load(f"stream_block_{shortcut}_instance")
     block = StreamResidualBlock(golden.options["in_channels"], golden.options["out_channels"])
     record(check_network(golden, block, STREAM_BLOCK, lambda net, v: {"y": net(v["x"])}, ["x"]))
+
+
+def test_a_saturated_colour_has_a_finite_gradient() -> None:
+    values = np.array([-1000.0, -50.0, -3.0, 0.0, 0.5, 19.0, 50.0, 1000.0], np.float32)
+    x = jt.array(values)
+    y = tanh(x)
+    np.testing.assert_allclose(y.numpy(), np.tanh(values), atol=1e-6)
+    slope = 1 - np.tanh(values.astype(np.float64)) ** 2
+    np.testing.assert_allclose(jt.grad(y.sum(), x).numpy(), slope, atol=1e-6)
