@@ -44,6 +44,13 @@ class Layout:
         """The depth of `one_hot`: K, and one more with instance edges."""
         return self.classes + (self.edges is not None)
 
+    def halve(self) -> Layout:
+        """The layout at half the size, sampled by nearest neighbour."""
+        size = (self.size[0] // 2, self.size[1] // 2)
+        ids = resize_nearest(self.ids.unsqueeze(1), size).squeeze(1)
+        edges = None if self.edges is None else resize_nearest(self.edges, size)
+        return Layout(ids, self.classes, edges)
+
     def one_hot(self, size: tuple[int, int] | None = None) -> jt.Var:
         """The layout as float32 (N, channels, h, w), sampled to `size` by nearest neighbour.
 

@@ -93,6 +93,11 @@ def _cosine(a: jt.Var, b: jt.Var) -> jt.Var:
     return (1.0 - product / lengths).mean()
 
 
+def l1_loss(fake: jt.Var, real: jt.Var) -> jt.Var:
+    """Mean absolute difference of pictures (Isola et al. 2017, equation 3); `real` is constant."""
+    return _l1(fake, real.detach())
+
+
 def kl_loss(mean: jt.Var, log_variance: jt.Var) -> jt.Var:
     """KL divergence of N(mean, exp(log_variance)) from N(0, 1), summed over vector and batch.
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from options.errors import UserError
 from options.run import (
+    PUBLISHED,
     RUN_FIELDS,
     RUN_GROUPS,
     SPADE_DEPTHS,
@@ -30,7 +31,7 @@ from options.run import (
     option_fields,
     unused_options,
 )
-from options.schedule import Schedule, load_schedule
+from options.schedule import Schedule, load_schedule, stage_needs
 
 TRAIN_USAGE = """bash train.sh [FLAGS]        set up the environment once, then train
        python train.py [FLAGS]      train, in an environment that is set up
@@ -55,7 +56,8 @@ TEST_USAGE = """bash test.sh --name RUN [FLAGS]                              set
 EPILOG = "A flag may be written with - or with _: --input-path is --input_path."
 TRAIN_EPILOG = (
     "The flags in a schedule file (options/schedules/NAME.txt) win over the defaults above, and "
-    "the command line wins over both. " + EPILOG
+    "the command line wins over both; a generator that it chooses brings what it was published "
+    "with. " + EPILOG
 )
 # The help opens with what most runs set.
 HELP_ORDER = ("training", "data", "generator", "discriminator", "loss", "optimizer")
@@ -195,7 +197,7 @@ def parse_train(argv: Sequence[str]) -> RunOptions:
     raw = _read(parser, argv)
     given = {name: RUN_FIELDS[name].parse(text) for name, text in raw.items()}
     schedule = load_schedule(given.get("schedule", RUN_FIELDS["schedule"].default))
-    merged = {**_read_recipe(parser, schedule), **given}
+    merged = _merge(_read_recipe(parser, schedule), given)
     options = _assemble(merged)
     # What a schedule says of a generator that the command line replaced says nothing of the new.
     while stale := [name for name in unused_options(options) if name in merged]:
@@ -205,6 +207,7 @@ def parse_train(argv: Sequence[str]) -> RunOptions:
             del merged[name]
         options = _assemble(merged)
     _check_depth_word(raw, options)
+    _check_stages(schedule, options)
     if options.training.phase is not None:
         schedule.phase(options.training.phase)
     if options.training.name is None:
@@ -247,7 +250,7 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
                 places[name] = place
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
-    options = _assemble(values)
+    options = _assemble(_merge(values, {}))
     for name, need in unused_options(options).items():
         if name in values:
             raise UserError(f"{places[name]}: {does_not_apply(name, values[name], need)}")
@@ -256,6 +259,20 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{places['halvings']}: {error}") from None
     return values
+
+
+def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Field -> value: flag over schedule, with what the generator was published with.
+
+    That goes before a schedule made for another generator, and after one made for this.
+    """
+    default = RUN_FIELDS["generator"].default
+    of_recipe = recipe.get("generator", default)
+    generator = given.get("generator", of_recipe)
+    published = PUBLISHED.get(generator, {})
+    if generator == of_recipe:
+        return {**published, **recipe, **given}
+    return {**recipe, **published, **given}
 
 
 def _assemble(values: Mapping[str, Any]) -> RunOptions:
@@ -272,6 +289,18 @@ def _check_depth_word(raw: Mapping[str, str | bool], options: RunOptions) -> Non
             f"--halvings takes normal, more, most for spade alone: {word} with "
             f"{options.generator.generator} is not; write --halvings {SPADE_DEPTHS[str(word)]}"
         )
+
+
+def _check_stages(schedule: Schedule, options: RunOptions) -> None:
+    generator = options.generator.generator
+    for phase in schedule.phases:
+        need = stage_needs(phase.stage)
+        if need is not None and generator != need:
+            raise UserError(
+                f"a phase that trains a part needs a generator with that part: phase {phase.name} "
+                f"of schedule {schedule.name} has stage {phase.stage}, for --generator {need}, not "
+                f"{generator}; write another --schedule, or stage all"
+            )
 
 
 def _derive_name(options: RunOptions, schedule: Schedule) -> str:

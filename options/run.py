@@ -20,8 +20,37 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from options.errors import UserError
 
 SPADE_DEPTHS = {"normal": 5, "more": 6, "most": 7}
-HALVINGS = {"spade": (4, 7), "tsit": (4, 8)}
-PUBLISHED_HALVINGS = {"spade": "5, 6 or 7 (normal, more, most)", "tsit": "7"}
+HALVINGS = {"pix2pix": (4, 8), "pix2pixhd": (4, 6), "spade": (4, 7), "tsit": (4, 8)}
+PUBLISHED_HALVINGS = {
+    "pix2pix": "8, for 256 x 256",
+    "pix2pixhd": "5",
+    "spade": "5, 6 or 7 (normal, more, most)",
+    "tsit": "7",
+}
+# What a generator was published with, where that is not the default below.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "pix2pix": {
+        "discriminator_scales": 1,
+        "gan_loss": "cross_entropy",
+        "lambda_feature": 0.0,
+        "lambda_vgg": 0.0,
+        "lambda_l1": 100.0,
+        "beta1": 0.5,
+        "beta2": 0.999,
+        "ttur": False,
+    },
+    "pix2pixhd": {
+        "halvings": 5,
+        "discriminator_scales": 3,
+        "gan_loss": "least_squares",
+        # Published is the sum over the three scales; here it is their mean.
+        "lambda_gan": 3.0,
+        "lambda_vgg": 10.0,
+        "beta1": 0.5,
+        "beta2": 0.999,
+        "ttur": False,
+    },
+}
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -80,12 +109,16 @@ class DataOptions:
 class GeneratorOptions:
     """The network that draws."""
 
-    generator: Literal["tsit", "spade"] = _option("tsit", "generator network")
+    generator: Literal["tsit", "spade", "pix2pix", "pix2pixhd"] = _option(
+        "tsit",
+        "generator network; pix2pix and pix2pixhd bring the losses, scales and optimizer that they "
+        "were published with",
+    )
     channels: int = _option(64, "base channels of the generator", minimum=1, maximum=1024)
     halvings: int = _option(
         7,
         "times the size is halved to the smallest map: spade 4..7 (normal 5, more 6, most 7), "
-        "tsit 4..8",
+        "tsit and pix2pix 4..8, pix2pixhd 4..6",
         minimum=4,
         maximum=8,
         words=SPADE_DEPTHS,
@@ -106,7 +139,9 @@ class GeneratorOptions:
         metavar="ALPHA",
     )
     norm: Literal["batch", "instance"] = _option(
-        "batch", "parameter-free norm inside SPADE and FADE (batch is synchronised)"
+        "batch",
+        "norm of the generator: inside SPADE and FADE, or of pix2pix and its discriminator (batch "
+        "is synchronised)",
     )
     content_channels: int | None = _option(
         None,
@@ -140,6 +175,9 @@ class LossOptions:
         "hinge", "adversarial loss"
     )
     lambda_gan: float = _option(1.0, "weight of the adversarial loss", minimum=0.0)
+    lambda_l1: float = _option(
+        0.0, "weight of the L1 distance to the photograph (pix2pix: 100)", minimum=0.0
+    )
     lambda_feature: float = _option(10.0, "weight of feature matching", minimum=0.0)
     lambda_vgg: float = _option(20.0, "weight of the VGG-19 perceptual loss", minimum=0.0)
     vgg_distance: Literal["l1", "cosine"] = _option("l1", "distance between VGG features")
@@ -182,7 +220,7 @@ class TrainingOptions:
         metavar="RUN",
     )
     schedule: str = _option(
-        "quick", "quick, main, aux, or the path of a schedule file", metavar="NAME"
+        "quick", "quick, main, aux, pix2pixhd, or the path of a schedule file", metavar="NAME"
     )
     phase: str | None = _option(
         None, "run this phase of the schedule alone; without it all", metavar="PHASE"
@@ -527,18 +565,28 @@ def _has_style_stream(options: RunOptions) -> bool:
     return _is_tsit(options) and options.generator.style_stream
 
 
+def _may_have_encoder(options: RunOptions) -> bool:
+    return options.generator.generator in ("spade", "tsit")
+
+
+def _has_norms_to_choose(options: RunOptions) -> bool:
+    return options.generator.generator != "pix2pixhd"
+
+
 def _has_vgg(options: RunOptions) -> bool:
     return options.loss.lambda_vgg > 0
 
 
 # Field -> when it means something, and the flags that make it so.
 NEEDS: dict[str, tuple[Callable[[RunOptions], bool], str]] = {
+    "vae": (_may_have_encoder, "--generator spade or tsit"),
     "latent_size": (_has_encoder, "--vae"),
     "lambda_kl": (_has_encoder, "--vae"),
     "style_stream": (_is_tsit, "--generator tsit"),
     "start": (_reads_start, "--generator tsit without --vae"),
     "fadain_alpha": (_has_style_stream, "--generator tsit --style-stream"),
     "content_channels": (_is_tsit, "--generator tsit"),
+    "norm": (_has_norms_to_choose, "--generator tsit, spade or pix2pix"),
     "vgg_distance": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_weights": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_required": (_has_vgg, "--lambda-vgg above 0"),
@@ -592,20 +640,30 @@ def check_depth(options: RunOptions) -> None:
             f"{height} x {width} is not; the nearest that fit are {names}: "
             f"write --size {h} {w}{other}"
         )
-    if height == width == step:
+    if kind == "pix2pixhd" and min(height, width) == step:
+        raise UserError(
+            f"the smallest map of pix2pixhd is mirrored at its borders and must have two pixels a "
+            f"side or more: {height} x {width} halved {halvings} times has one; write "
+            f"--size {2 * height} {2 * width}"
+        )
+    # The smallest map of pix2pix has no norm.
+    if height == width == step and kind != "pix2pix":
         mend = f"--halvings {halvings - 1}" if halvings > least else f"--size {step} {2 * step}"
         raise UserError(
             f"the smallest map must have two pixels or more, or its norm is all zeros: {height} x "
             f"{width} halved {halvings} times is 1 x 1; write {mend}"
         )
     patch = 2 ** (options.discriminator.discriminator_layers - 1)
+    if kind == "pix2pix":
+        patch *= 3  # its convolutions pad less
     scales = options.discriminator.discriminator_scales
-    if min(height, width) // 2 ** (scales - 1) < patch:
+    # The first stage of pix2pixhd is judged at half the size.
+    smallest = min(height, width) // 2 ** (scales - 1 + (kind == "pix2pixhd"))
+    if smallest < patch:
         raise UserError(
             f"the smallest discriminator needs {patch} pixels a side with --discriminator-layers "
             f"{options.discriminator.discriminator_layers}: {height} x {width} has "
-            f"{min(height, width) // 2 ** (scales - 1)} with --discriminator-scales {scales}; "
-            "lower either flag"
+            f"{smallest} with --discriminator-scales {scales}; lower either flag"
         )
 
 

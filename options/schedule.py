@@ -6,6 +6,8 @@
     I      38          2           total        2e-4
     II     71          30          selection_1  1.2e-3
 
+A sixth column, stage, may say what a phase trains: all (as without it), or for pix2pixhd global
+(its global generator, at half the size) or enhancer (its enhancer alone).
 Lines that begin with -- are flags of train.py: defaults that the command line overrules.
 Epochs count from 1; a phase runs from the epoch after the last phase's last to its own last.
 """
@@ -24,18 +26,25 @@ from options.run import closest
 
 SUBSETS = ("total", "selection_1", "selection_2")
 COLUMNS = ("phase", "last_epoch", "batch_size", "subset", "learning_rate")
+STAGE_COLUMN = "stage"
+# Stage -> the generator that has it, None for every one.
+STAGES: dict[str, str | None] = {"all": None, "global": "pix2pixhd", "enhancer": "pix2pixhd"}
 FOLDER = Path(__file__).parent / "schedules"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs with one batch size, one subset of the pairs and one learning rate."""
+    """A stretch of epochs with one batch size, one subset of the pairs and one learning rate.
+
+    `stage` says what of the generator it trains.
+    """
 
     name: str
     last_epoch: int
     batch_size: int
     subset: str
     learning_rate: float
+    stage: str = "all"
 
     def epochs(self, previous_last_epoch: int) -> range:
         """The epochs of this phase, given the last epoch of the phase before (0 for none)."""
@@ -102,24 +111,30 @@ class Schedule:
 
     def describe(self) -> str:
         """The table of the phases, aligned, with the epochs of each."""
-        rows = [("phase", "epochs", "batch_size", "subset", "learning_rate")]
+        staged = any(phase.stage != "all" for phase in self.phases)
+        rows = [["phase", "epochs", "batch_size", "subset", "learning_rate"]]
+        rows[0] += [STAGE_COLUMN] * staged
         for phase in self.phases:
             epochs = self.epochs(phase.name)
-            rows.append(
-                (
-                    phase.name,
-                    f"{epochs[0]}-{epochs[-1]}",
-                    str(phase.batch_size),
-                    phase.subset,
-                    f"{phase.learning_rate:g}",
-                )
-            )
+            row = [
+                phase.name,
+                f"{epochs[0]}-{epochs[-1]}",
+                str(phase.batch_size),
+                phase.subset,
+                f"{phase.learning_rate:g}",
+            ]
+            rows.append(row + [phase.stage] * staged)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in rows
         ]
         return "\n".join([f"schedule {self.name}", *(line.rstrip() for line in lines)])
+
+
+def stage_needs(stage: str) -> str | None:
+    """The generator that a stage needs, or None where any will do."""
+    return STAGES[stage]
 
 
 def built_in_schedules() -> tuple[str, ...]:
@@ -211,10 +226,12 @@ def _split_flags(line: str, place: str) -> dict[str, str]:
 
 def _read_header(line: str, place: str) -> list[str]:
     header = line.split()
-    if sorted(header) != sorted(COLUMNS):
+    named = header + [STAGE_COLUMN] * (STAGE_COLUMN not in header)
+    if sorted(named) != sorted((*COLUMNS, STAGE_COLUMN)):
         raise UserError(
-            f"{place}: the first row names the columns {'  '.join(COLUMNS)}: {line!r} does not; "
-            "write that row there (a flag begins with --, a comment with #)"
+            f"{place}: the first row names the columns {'  '.join(COLUMNS)}, and may name "
+            f"{STAGE_COLUMN}: {line!r} does not; write that row there (a flag begins with --, a "
+            "comment with #)"
         )
     return header
 
@@ -234,6 +251,11 @@ def _read_phase(line: str, header: list[str], before: list[Phase], place: str) -
         raise UserError(
             f"{place}: subset is one of {', '.join(SUBSETS)}: {subset!r} is not; write one of them"
         )
+    stage = row.get(STAGE_COLUMN, "all")
+    if stage not in STAGES:
+        raise UserError(
+            f"{place}: stage is one of {', '.join(STAGES)}: {stage!r} is not; write one of them"
+        )
     last_epoch = _whole(row, "last_epoch", place)
     previous = before[-1].last_epoch if before else 0
     if last_epoch <= previous:
@@ -247,6 +269,7 @@ def _read_phase(line: str, header: list[str], before: list[Phase], place: str) -
         batch_size=_whole(row, "batch_size", place),
         subset=subset,
         learning_rate=_rate(row["learning_rate"], place),
+        stage=stage,
     )
 
 

@@ -338,8 +338,8 @@ def check_noise(style: str, flag: str, painter: Painter) -> None:
     """Raise UserError where `style` is noise, and the generator takes none or not it alone."""
     if style == "noise" and not painter.has_encoder and not painter.takes_noise:
         raise UserError(
-            f"{flag} noise needs a generator that takes noise (--vae, or tsit with --start noise): "
-            f"this one does not; leave {flag} out"
+            f"{flag} noise needs a generator that takes noise (--vae, tsit with --start noise, or "
+            f"pix2pix): this one does not; leave {flag} out"
         )
     if style == "noise" and painter.takes_style and not painter.has_encoder:
         raise UserError(

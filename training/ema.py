@@ -38,6 +38,10 @@ class Average:
         finally:
             jt.flags.node_order = 0
 
+    def restart(self) -> None:
+        """Forget soon what was averaged so far, as at the start."""
+        self.n_update = 0
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average in the parameters' place for the length of a `with` block."""

@@ -39,6 +39,10 @@ class Trainable(Protocol):
 
     def discriminator_parameters(self) -> list[tuple[str, jt.Var]]: ...
 
+    def begin_stage(self, stage: str) -> None: ...
+
+    def stage_parameters(self) -> set[str]: ...
+
     def noise_shape(self, count: int) -> tuple[int, ...] | None: ...
 
     def generate(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var: ...
@@ -71,6 +75,18 @@ class Learner:
         self.average = Average(generator, optimizer.ema_decay)
         method.train()
 
+    def begin_stage(self, stage: str, *, fresh: bool) -> None:
+        """Train what `stage` names from now on; `fresh` where another stage went before.
+
+        Optimizers then begin anew, as published for pix2pixHD: moments of parameters that stood
+        still, or of pictures of another size, say nothing of the steps to come.
+        """
+        self.method.begin_stage(stage)
+        if fresh:
+            for optimizer in self.optimizers.values():
+                optimizer.restart()
+            self.average.restart()
+
     def step(
         self, layout: Layout, image: jt.Var, *, learning_rate: float, seed: int
     ) -> dict[str, float]:
@@ -94,7 +110,8 @@ class Learner:
 
     def _step_generator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
         losses, _ = self.method.generator_losses(layout, image)
-        self.optimizers["generator"].step(_total(losses), learning_rate)
+        moved = self.method.stage_parameters()
+        self.optimizers["generator"].step(_total(losses), learning_rate, moved)
         # The values alone: a loss, or the picture, would keep its whole graph in memory.
         return {name: loss.detach() for name, loss in losses.items()}
 

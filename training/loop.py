@@ -217,12 +217,15 @@ class _Run:
 
     def _begin_phase(self, planned: PlannedPhase) -> None:
         names = [phase.name for phase in self.preparation.schedule.phases]
-        begun = self.preparation.schedule.phases[: names.index(planned.phase.name) + 1]
+        index = names.index(planned.phase.name)
+        begun = self.preparation.schedule.phases[: index + 1]
+        before, stage = begun[max(0, index - 1)].stage, planned.phase.stage
+        self.learner.begin_stage(stage, fresh=stage != before and not planned.steps_done)
         self.progress = replace(self.progress, phases=begun, pairs=planned.digest)
         self.log.say(
             f"phase {planned.phase.name}: epochs {planned.epochs[0]} to {planned.epochs[-1]}, "
             f"{len(planned.pairs)} pairs, batch {planned.phase.batch_size}, learning rate "
-            f"{planned.phase.learning_rate:g}"
+            f"{planned.phase.learning_rate:g}" + ("" if stage == "all" else f", stage {stage}")
         )
 
     def _advance(self, planned: PlannedPhase) -> None:

@@ -7,7 +7,7 @@ adam.step(loss, learning_rate=2e-4)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import jittor as jt
 
@@ -35,13 +35,14 @@ class Adam:
         self.second = {name: _zeros(var) for name, var in self.parameters.items()}
         self.first = {name: _zeros(var) for name, var in self.parameters.items()} if beta1 else {}
 
-    def step(self, loss: jt.Var, learning_rate: float) -> None:
+    def step(self, loss: jt.Var, learning_rate: float, only: Collection[str] | None = None) -> None:
         """Move the parameters, and these alone, against the gradient of the scalar `loss`.
 
-        The graph of `loss` is given up: no other gradient can be taken through it.
+        `only` names those that this step moves; without it all. The graph of `loss` is given up: no
+        other gradient can be taken through it.
         """
-        parameters = list(self.parameters.values())
-        gradients = jt.grad(loss, parameters, retain_graph=False)
+        moved = {n: var for n, var in self.parameters.items() if only is None or n in only}
+        gradients = jt.grad(loss, list(moved.values()), retain_graph=False)
         processes.average(gradients)
         self.n_step += 1
         corrected1 = 1 - self.beta1**self.n_step
@@ -54,7 +55,7 @@ class Adam:
         # Updates run as soon as their gradient is there, which frees it.
         jt.flags.node_order = 1
         try:
-            for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
+            for (name, parameter), gradient in zip(moved.items(), gradients, strict=True):
                 self._update(name, parameter, gradient, rate, epsilon)
         finally:
             jt.flags.node_order = 0
@@ -74,6 +75,12 @@ class Adam:
         p_new = parameter.reshape(-1) - rate * m_new / (v_new.sqrt() + epsilon)
         v.update(v_new)
         parameter.update(p_new.reshape(parameter.shape))
+
+    def restart(self) -> None:
+        """Forget all steps: the next one is the first."""
+        self.n_step = 0
+        for moment in (*self.second.values(), *self.first.values()):
+            moment.update(jt.zeros_like(moment))
 
     def state(self) -> dict[str, jt.Var]:
         """The moments, flat: `second.<name>`, and `first.<name>` where beta1 is not 0."""

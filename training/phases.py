@@ -181,11 +181,12 @@ def describe_plan(plan: Sequence[PlannedPhase]) -> str:
 
 
 def _without_end(phase: Phase | None) -> Any:
-    return phase and (phase.name, phase.batch_size, phase.subset, phase.learning_rate)
+    return phase and replace(phase, last_epoch=0)
 
 
 def _describe(phase: Phase) -> str:
+    stage = "" if phase.stage == "all" else f", stage {phase.stage}"
     return (
         f"{phase.name} (to epoch {phase.last_epoch}, batch {phase.batch_size}, {phase.subset}, "
-        f"learning rate {phase.learning_rate:g})"
+        f"learning rate {phase.learning_rate:g}{stage})"
     )

@@ -74,10 +74,10 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> li
     phases = phases_to_run(schedule, progress, options.training.phase)
     check_batch_sizes(phases, processes)
     loss = options.loss
-    if not (loss.lambda_gan or loss.lambda_feature or loss.lambda_vgg):
+    if not (loss.lambda_gan or loss.lambda_feature or loss.lambda_vgg or loss.lambda_l1):
         raise UserError(
-            "the generator learns from a loss: --lambda-gan, --lambda-feature and --lambda-vgg are "
-            "all 0; leave one of them out"
+            "the generator learns from a loss: --lambda-gan, --lambda-feature, --lambda-vgg and "
+            "--lambda-l1 are all 0; leave one of them out"
         )
     input_path = Path(str(options.data.input_path))
     find_pairs(input_path)

@@ -47,6 +47,7 @@ SAID = {
     "input_path",
     "gan_loss",
     "lambda_gan",
+    "lambda_l1",
     "lambda_feature",
     "lambda_vgg",
     "vgg_distance",

@@ -102,7 +102,8 @@ class Conv2d(nn.Module):
     with spectral norm as uniform within 1 / sqrt(fan_in). The published call for Xavier fills a
     stale copy of those on a GPU, so PyTorch's default is what the published runs started from.
     Their scale is divided out, but Adam's steps are measured against it: Xavier's 30 times smaller
-    weights would be overwritten within a few steps.
+    weights would be overwritten within a few steps. With `deviation` they start as normal with that
+    deviation, as in pix2pix and pix2pixHD.
     """
 
     def __init__(
@@ -115,13 +116,16 @@ class Conv2d(nn.Module):
         padding: int = 0,
         bias: bool = True,
         spectral: bool = False,
+        deviation: float | None = None,
     ):
         super().__init__()
         self.stride = stride
         self.padding = padding
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         columns = in_channels * kernel_size * kernel_size
-        if spectral:
+        if deviation is not None:
+            self.weight = init.gauss(shape, "float32", 0.0, deviation)
+        elif spectral:
             bound = columns**-0.5
             self.weight = init.uniform(shape, "float32", low=-bound, high=bound)
         else:
@@ -137,6 +141,27 @@ class Conv2d(nn.Module):
 
     def execute(self, x: Feature) -> Feature:
         y = convolve(x, self.normalised_weight(), stride=self.stride, padding=self.padding)
+        return y if self.bias is None else add_bias(y, self.bias)
+
+
+class DoublingConv2d(nn.Module):
+    """A transposed convolution of stride 2 that doubles height and width.
+
+    The gradient of a convolution with kernel_size 3 or 4, stride 2 and padding 1 (Dumoulin and
+    Visin 2016, section 4): (N, in_channels, H, W) -> (N, out_channels, 2H, 2W). Weights
+    (in_channels, out_channels, k, k) start as normal with deviation 0.02, biases at 0.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True):
+        super().__init__()
+        shape = (in_channels, out_channels, kernel_size, kernel_size)
+        self.weight = init.gauss(shape, "float32", 0.0, 0.02)
+        self.bias = jt.zeros(out_channels) if bias else None
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        y = nn.conv_transpose(
+            x, self.weight, stride=2, padding=1, output_padding=self.weight.shape[2] % 2
+        )
         return y if self.bias is None else add_bias(y, self.bias)
 
 

@@ -1,11 +1,11 @@
-"""Normalisations without parameters: batch norm over all processes, and instance norm."""
+"""Normalisations: batch norm over all processes, instance norm, and both with a scale and shift."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import jittor as jt
-from jittor import nn
+from jittor import init, nn
 
 from models.layers import kernels
 from models.layers.convolution import Feature
@@ -85,8 +85,7 @@ class InstanceNorm(nn.Module):
 
     def moments(self, x: jt.Var) -> Moments:
         """Mean and variance over the pixels, each (N, C, 1, 1)."""
-        mean = mean_of_pixels(x)
-        return mean, variance_of_pixels(x, mean)
+        return _take_moments(x)
 
     def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
         """What x is normalised by: `moments`, where a sibling has computed them already."""
@@ -115,13 +114,7 @@ class BatchNorm(nn.Module):
         """Mean and variance of the batch, each (1, C, 1, 1); None in evaluation."""
         if not self.is_training():
             return None
-        mean = mean_of_pixels(x, batch=True)
-        if jt.in_mpi:
-            mean = mean.mpi_all_reduce("mean")
-        variance = variance_of_pixels(x, mean, batch=True)
-        if jt.in_mpi:
-            variance = variance.mpi_all_reduce("mean")
-        return mean, variance
+        return _take_moments(x, batch=True, everywhere=True)
 
     def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
         """What x is normalised by; in training the running values move.
@@ -143,6 +136,41 @@ class BatchNorm(nn.Module):
 
     def _move(self, running: jt.Var, value: jt.Var) -> None:
         running.update(running + (value - running) * self.MOMENTUM)
+
+
+class ScaledNorm(nn.Module):
+    """Batch or instance norm with a scale and a shift for each channel, as pix2pix has it.
+
+    Isola et al. 2017, section 3.3: drawing, too, takes the statistics of the batch, not running
+    ones; for a batch of one picture they are those of instance norm. Scales start at N(1, 0.02^2),
+    shifts at 0. (N, C, H, W) -> (N, C, H, W).
+    """
+
+    def __init__(self, channels: int, norm: NormName):
+        super().__init__()
+        self.batch = norm == "batch"
+        self.scale = init.gauss((channels,), "float32", 1.0, 0.02)
+        self.shift = jt.zeros(channels)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        # One process alone draws: it must not wait for the others.
+        mean, variance = _take_moments(x, batch=self.batch, everywhere=self.is_training())
+        scale = self.scale.reshape((1, -1, 1, 1)) * _reciprocal_deviation(variance)
+        return (x - for_rows(mean, x)) * for_rows(scale, x) + for_rows(
+            self.shift.reshape((1, -1, 1, 1)), x
+        )
+
+
+def _take_moments(x: jt.Var, *, batch: bool = False, everywhere: bool = False) -> Moments:
+    """Mean and variance over pixels, with `batch` over pictures, `everywhere`: of all processes."""
+    mean = mean_of_pixels(x, batch=batch)
+    shared = batch and everywhere and jt.in_mpi
+    if shared:
+        mean = mean.mpi_all_reduce("mean")
+    variance = variance_of_pixels(x, mean, batch=batch)
+    if shared:
+        variance = variance.mpi_all_reduce("mean")
+    return mean, variance
 
 
 def create_norm(name: NormName, channels: int) -> BatchNorm | InstanceNorm:

@@ -49,6 +49,24 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     return nn.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def pad_reflected(x: jt.Var, width: int) -> jt.Var:
+    """Mirror `width` pixels outwards at each border, without the border itself.
+
+    (N, C, H, W) -> (N, C, H + 2 width, W + 2 width); row -1 is row 1. H and W are above `width`.
+    """
+    n, c, height, width_in = x.shape
+    rows, columns = (_mirrored(i, width, size) for i, size in (("i2", height), ("i3", width_in)))
+    shape = [n, c, height + 2 * width, width_in + 2 * width]
+    return x.reindex(shape, ["i0", "i1", rows, columns])
+
+
+def _mirrored(index: str, width: int, length: int) -> str:
+    last = 2 * (length - 1) + width
+    # Jittor finds the index between spaces only.
+    i = f" {index} "
+    return f"({i}<{width} ? {width}-{i}: {i}<{length + width} ? {i}-{width} : {last}-{i})"
+
+
 def pool_average(x: jt.Var | LayoutFeature) -> jt.Var | LayoutFeature:
     """Average 3 x 3 windows at stride 2, pixels inside alone: (N, C, H, W) -> halved, rounded up.
 

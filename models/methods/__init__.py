@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from models.methods.base import Method
+from models.methods.pix2pix import Pix2PixMethod
+from models.methods.pix2pixhd import Pix2PixHDMethod
 from models.methods.spade import SpadeMethod
 from models.methods.tsit import TsitMethod
 from models.networks.vgg import VGG19
 from options.run import RunOptions
 
-METHODS: dict[str, type[Method]] = {"spade": SpadeMethod, "tsit": TsitMethod}
+METHODS: dict[str, type[Method]] = {
+    "pix2pix": Pix2PixMethod,
+    "pix2pixhd": Pix2PixHDMethod,
+    "spade": SpadeMethod,
+    "tsit": TsitMethod,
+}
 
 
 def create_method(options: RunOptions, vgg: VGG19 | None = None) -> Method:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import jittor as jt
 from jittor import nn
@@ -21,9 +22,10 @@ Losses = dict[str, jt.Var]
 class Method(ABC):
     """A conditional GAN: generator (and encoder) against a multi-scale patch discriminator.
 
-    Losses as in SPADE and TSIT: lambda_gan * GAN + lambda_feature * feature matching + lambda_vgg *
-    perceptual (+ lambda_kl * KL). The discriminator sees a picture generated anew, after the
-    generator's update, as published.
+    Losses: lambda_gan * GAN + lambda_feature * feature matching + lambda_vgg * perceptual +
+    lambda_l1 * L1 (+ lambda_kl * KL), those of weight 0 left out. The discriminator sees a picture
+    generated anew, after the generator's update, as published for SPADE and TSIT. pix2pix and
+    pix2pixHD halve its loss, which changes no step of Adam; here it is not halved.
 
     Attributes:
         networks: by name, 'generator', 'discriminator' and, where there is one, 'encoder'.
@@ -32,15 +34,9 @@ class Method(ABC):
     def __init__(self, options: RunOptions, vgg: VGG19 | None):
         self.options = options
         self.vgg = vgg
-        discriminator = options.discriminator
         self.networks: dict[str, nn.Module] = {
             "generator": self.create_generator(),
-            "discriminator": MultiScaleDiscriminator(
-                layout_channels=self.layout_channels,
-                channels=discriminator.discriminator_channels,
-                layers=discriminator.discriminator_layers,
-                scales=discriminator.discriminator_scales,
-            ),
+            "discriminator": self.create_discriminator(),
         }
         generator = options.generator
         if generator.vae:
@@ -81,6 +77,34 @@ class Method(ABC):
     @abstractmethod
     def create_generator(self) -> nn.Module:
         """The generator that the options describe."""
+
+    def create_discriminator(self) -> MultiScaleDiscriminator:
+        """The discriminator that the options describe."""
+        discriminator = self.options.discriminator
+        return MultiScaleDiscriminator(
+            layout_channels=self.layout_channels,
+            channels=discriminator.discriminator_channels,
+            layers=discriminator.discriminator_layers,
+            scales=discriminator.discriminator_scales,
+            **self.discriminator_variant,
+        )
+
+    @property
+    def discriminator_variant(self) -> dict[str, Any]:
+        """What of the discriminator is this method's own: `spectral`, `norm` and `padding`."""
+        return {}
+
+    def begin_stage(self, stage: str) -> None:
+        """Train what a phase's stage names: 'all', or a part of it that the method knows.
+
+        Raises ValueError for a stage that this method has not.
+        """
+        if stage != "all":
+            raise ValueError(f"{self.options.generator.generator} has no stage {stage!r}")
+
+    def stage_parameters(self) -> set[str]:
+        """The names of those of `generator_parameters` that the present stage trains."""
+        return {name for name, _ in self.generator_parameters()}
 
     @abstractmethod
     def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
@@ -136,6 +160,8 @@ class Method(ABC):
                 target = self.vgg(image)
             loss = losses.perceptual_loss(self.vgg(fake), target, weights.vgg_distance)
             result["vgg"] = weights.lambda_vgg * loss
+        if weights.lambda_l1:
+            result["l1"] = weights.lambda_l1 * losses.l1_loss(fake, image)
         return result, fake
 
     def discriminator_losses(self, layout: Layout, image: jt.Var) -> Losses:

@@ -1,4 +1,4 @@
-"""The multi-scale patch discriminator of pix2pixHD, with spectral and instance norm as in SPADE."""
+"""The patch discriminators of pix2pix, pix2pixHD and SPADE, at one scale or several."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from jittor import nn
 
 from models.layers.convolution import Conv2d, Feature, add_bias, convolve
 from models.layers.layout_feature import dense
-from models.layers.normalization import instance_norm
+from models.layers.normalization import NormName, ScaledNorm, instance_norm
 from models.layers.resampling import pool_average
 from models.layers.residual import SLOPE, leaky_relu
 from models.layout import Layout
 
 KERNEL_SIZE = 4
-PADDING = 2
 WIDEST = 512
 
 Features = list[jt.Var]
@@ -24,16 +23,41 @@ Features = list[jt.Var]
 class PatchDiscriminator(nn.Module):
     """Judges overlapping patches of a picture together with its layout.
 
-    Isola et al. 2017 (patches), Park et al. 2019, appendix A: 4 x 4 convolutions; the first without
-    norm, then spectral and instance norm without bias, width doubling up to 512, stride 2 but for
-    the last of them, and a last convolution to one channel. Returns every layer's output, the
-    scores last.
+    4 x 4 convolutions; the first without norm, then normalised ones without bias, width doubling up
+    to 512, stride 2 but for the last of them, and a last convolution to one channel. Returns every
+    layer's output, the scores last.
+
+    Args:
+        layout_channels: planes of the layout; 0 judges pictures alone.
+        layers: with 4, a score sees 70 x 70 pixels (Isola et al. 2017, appendix 6.1.2).
+        spectral: spectral norm, as in SPADE (Park et al. 2019, appendix A); pix2pix and pix2pixHD
+            have none and start their weights at N(0, 0.02^2).
+        norm: instance norm without scale and shift, or with a name `ScaledNorm` of it (pix2pix).
+        padding: 2 as in pix2pixHD (Wang et al. 2018) and SPADE, 1 in pix2pix.
     """
 
-    def __init__(self, layout_channels: int, channels: int, layers: int):
+    def __init__(
+        self,
+        layout_channels: int,
+        channels: int,
+        layers: int,
+        *,
+        spectral: bool = True,
+        norm: NormName | None = None,
+        padding: int = 2,
+    ):
         super().__init__()
         self.layout_channels = layout_channels
-        self.first = Conv2d(layout_channels + 3, channels, KERNEL_SIZE, stride=2, padding=PADDING)
+        self.padding = padding
+        deviation = None if spectral else 0.02
+        self.first = Conv2d(
+            layout_channels + 3,
+            channels,
+            KERNEL_SIZE,
+            stride=2,
+            padding=padding,
+            deviation=deviation,
+        )
         widths = [min(channels * 2**i, max(channels, WIDEST)) for i in range(layers)]
         self.middle = nn.ModuleList(
             [
@@ -42,34 +66,42 @@ class PatchDiscriminator(nn.Module):
                     widths[i],
                     KERNEL_SIZE,
                     stride=1 if i == layers - 1 else 2,
-                    padding=PADDING,
+                    padding=padding,
                     bias=False,
-                    spectral=True,
+                    spectral=spectral,
+                    deviation=deviation,
                 )
                 for i in range(1, layers)
             ]
         )
-        self.last = Conv2d(widths[-1], 1, KERNEL_SIZE, padding=PADDING)
+        self.norms = None
+        if norm is not None:
+            self.norms = nn.ModuleList([ScaledNorm(width, norm) for width in widths[1:]])
+        self.last = Conv2d(widths[-1], 1, KERNEL_SIZE, padding=padding, deviation=deviation)
 
     def execute(self, planes: Feature, pictures: Sequence[jt.Var]) -> list[Features]:
         """Layout planes (N, layout_channels, H, W), pictures each (N, 3, H, W) -> features of each.
 
         The layout's share of the first convolution is computed once for all pictures, and each
-        layer's power iteration is taken once, as if the pictures were one batch.
+        layer's power iteration is taken once, as if the pictures were one batch. A batch norm takes
+        the statistics of each batch of pictures alone.
         """
-        weight = self.first.weight
-        shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=PADDING)
+        weight, padding = self.first.weight, self.padding
+        shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=padding)
         shared = dense(add_bias(shared, self.first.bias))
         colours = weight[:, self.layout_channels :]
         features = [
-            [leaky_relu(shared + convolve(picture, colours, stride=2, padding=PADDING))]
+            [leaky_relu(shared + convolve(picture, colours, stride=2, padding=padding))]
             for picture in pictures
         ]
-        for layer in self.middle:
+        for index, layer in enumerate(self.middle):
             normalised = layer.normalised_weight()
             for outputs in features:
-                y = convolve(outputs[-1], normalised, stride=layer.stride, padding=PADDING)
-                outputs.append(instance_norm(y, SLOPE))
+                y = convolve(outputs[-1], normalised, stride=layer.stride, padding=padding)
+                if self.norms is None:
+                    outputs.append(instance_norm(y, SLOPE))
+                else:
+                    outputs.append(leaky_relu(self.norms[index](y)))
         for outputs in features:
             outputs.append(self.last(outputs[-1]))
         return features
@@ -79,11 +111,29 @@ class MultiScaleDiscriminator(nn.Module):
     """Patch discriminators at full size, half, a quarter ... (Wang et al. 2018, section 3.2)."""
 
     def __init__(
-        self, *, layout_channels: int, channels: int = 64, layers: int = 4, scales: int = 2
+        self,
+        *,
+        layout_channels: int,
+        channels: int = 64,
+        layers: int = 4,
+        scales: int = 2,
+        spectral: bool = True,
+        norm: NormName | None = None,
+        padding: int = 2,
     ):
         super().__init__()
         self.discriminators = nn.ModuleList(
-            [PatchDiscriminator(layout_channels, channels, layers) for _ in range(scales)]
+            [
+                PatchDiscriminator(
+                    layout_channels,
+                    channels,
+                    layers,
+                    spectral=spectral,
+                    norm=norm,
+                    padding=padding,
+                )
+                for _ in range(scales)
+            ]
         )
 
     def execute(self, layout: Layout, *pictures: jt.Var) -> list[list[Features]]:

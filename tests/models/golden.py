@@ -3,8 +3,10 @@
     part = Part("encoder")
     check_network(load("encoder"), StyleEncoder(channels=4, latent_size=16), part, forward)
 
-Allowed differences: 1e-4 absolute for outputs, 1e-3 of the norm for gradients and for the state
-after updates, 2e-2 of the norm for the change that the updates made.
+Allowed differences: 1e-4 absolute for outputs (relative for losses above 1), 1e-3 of the norm for
+gradients and for the state after updates. The change that the updates made is held to a tenth of
+its norm, and so shows a wrong rate or rule: without momentum Adam moves a weight by nearly the full
+rate whatever its gradient's size, and rounding decides the sign of the smallest gradients.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from models.published import BATCH_COUNT, Family, from_published, published_name
 from tests.reference.goldens import Golden
 from training.variables import assign_arrays
 
-LIMITS = {"out": 1e-4, "grad": 1e-3, "after": 1e-3, "change": 2e-2}
+LIMITS = {"out": 1e-4, "grad": 1e-3, "after": 1e-3, "change": 1e-1}
 
 Arrays = dict[str, NDArray[Any]]
 Vars = dict[str, jt.Var]
@@ -60,6 +62,44 @@ class Part:
             for name, parameter in network.named_parameters()
             if not parameter.is_stop_grad()
         }
+
+
+@dataclass(frozen=True)
+class OwnPart:
+    """A network of which the golden has the project's names, torch's own layers' apart.
+
+    Parameters whose names begin with one of `unused` have no gradients, nor have their entries.
+    """
+
+    unused: tuple[str, ...] = ()
+
+    def load(self, network: nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
+        """Give the network a state, strictly."""
+        own = {_name_as_torch(name): var for name, var in _without_flags(network).items()}
+        assign_arrays(own, state, "the golden")
+
+    def state(self, network: nn.Module) -> Arrays:
+        """The network's state with the golden's names."""
+        return {_name_as_torch(name): var.numpy() for name, var in _without_flags(network).items()}
+
+    def trainable(self, network: nn.Module) -> Vars:
+        """The network's trainable parameters with the golden's names."""
+        return {
+            _name_as_torch(name): parameter
+            for name, parameter in network.named_parameters()
+            if not parameter.is_stop_grad() and not name.startswith(self.unused)
+        }
+
+
+def _name_as_torch(name: str) -> str:
+    """Norms have a weight and a bias, and a convolution reflects by itself."""
+    for ours, theirs in ((".scale", ".weight"), (".shift", ".bias"), (".conv.", ".")):
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _without_flags(network: nn.Module) -> Vars:
+    return {name: var for name, var in network.state_dict().items() if name != "global_alone"}
 
 
 class Planes:
@@ -104,7 +144,7 @@ def weigh(outputs: Vars, inputs: Vars) -> jt.Var:
 def check_network(
     golden: Golden,
     network: nn.Module,
-    part: Part,
+    part: Part | OwnPart,
     forward: Forward,
     wanted: Iterable[str] = (),
 ) -> dict[str, float]:
@@ -151,6 +191,8 @@ def check(golden: Golden, results: Mapping[str, NDArray[Any]]) -> dict[str, floa
                 array = array.reshape(())
             difference = golden.difference(key, array)
             error = difference.absolute if section == "out" else difference.relative
+            if section == "out" and array.size == 1:
+                error /= max(1.0, abs(array.item()))
             worst[section] = max(worst.get(section, 0.0), error)
             if not error <= LIMITS[section]:
                 faults.append(f"{key}: {error:.1e}, allowed {LIMITS[section]:.0e}")

@@ -33,6 +33,17 @@ def test_one_hot_samples_by_nearest(size: tuple[int, int] | None, instances: boo
     assert layout.size == (12, 18) and layout.batch_size == 2
 
 
+@pytest.mark.parametrize("instances", [False, True])
+def test_half_the_size_is_every_second_pixel(instances: bool) -> None:
+    ids = _ids()
+    edges = jt.array((ids[:, None] % 2).astype(np.float32)) if instances else None
+    half = Layout(jt.array(ids), CLASSES, edges).halve()
+    np.testing.assert_array_equal(half.ids.numpy(), ids[:, ::2, ::2])
+    assert half.size == (6, 9) and half.channels == CLASSES + instances
+    if half.edges is not None:
+        np.testing.assert_array_equal(half.edges.numpy()[:, 0], ids[:, ::2, ::2] % 2)
+
+
 def test_planes_are_made_once_a_size_and_are_constants() -> None:
     layout = Layout(jt.array(_ids()), CLASSES)
     assert layout.one_hot((6, 9)) is layout.one_hot((6, 9))

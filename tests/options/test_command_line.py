@@ -31,7 +31,7 @@ def refused(argv: list[str]) -> str:
 
 
 @pytest.mark.parametrize("schedule", ["quick", "main", "aux"])
-@pytest.mark.parametrize("generator", ["tsit", "spade"])
+@pytest.mark.parametrize("generator", ["tsit", "spade", "pix2pix", "pix2pixhd"])
 def test_every_schedule_runs_with_every_generator(schedule: str, generator: str) -> None:
     options = parse_train(["--schedule", schedule, "--generator", generator])
     assert options.generator.generator == generator
@@ -138,6 +138,8 @@ def test_a_schedules_depth_word_serves_the_other_generator() -> None:
         (["--generator", "spade", "--style-stream"], "--generator tsit"),
         (["--generator", "spade", "--latent-size", "256"], "--vae"),
         (["--vae", "--start", "noise"], "without --vae"),
+        (["--generator", "pix2pix", "--vae"], "--generator spade or tsit"),
+        (["--generator", "pix2pixhd", "--norm", "batch"], "--generator tsit, spade or pix2pix"),
         (["--no-style-stream", "--fadain-alpha", "0.5"], "--style-stream"),
         (["--lambda-vgg", "0", "--vgg-weights", "x.pth"], "--lambda-vgg above 0"),
     ],
@@ -145,6 +147,31 @@ def test_a_schedules_depth_word_serves_the_other_generator() -> None:
 def test_flag_without_effect_is_refused_even_at_its_default(argv: list[str], need: str) -> None:
     line = refused(argv)
     assert need in line and "would change nothing; leave it out" in line
+
+
+def test_a_chosen_generator_brings_what_it_was_published_with(tmp_path: Path) -> None:
+    options = parse_train(["--schedule", "main", "--generator", "pix2pix"])
+    assert (options.loss.gan_loss, options.loss.lambda_l1) == ("cross_entropy", 100)
+    assert (options.loss.lambda_vgg, options.loss.lambda_feature) == (0, 0)
+    assert options.discriminator.discriminator_scales == 1
+    assert (options.optimizer.beta1, options.optimizer.ttur) == (0.5, False)
+    assert options.data.height == 384  # ... and the schedule the rest
+    flags = ["--gan-loss", "hinge", "--lambda-vgg", "5"]
+    chosen = parse_train(["--schedule", "main", "--generator", "pix2pix", *flags])
+    assert (chosen.loss.gan_loss, chosen.loss.lambda_vgg) == ("hinge", 5)
+    # A schedule that is made for the generator goes before it.
+    path = schedule_file(tmp_path, "--generator pix2pix --lambda-l1 50 --size 256 256")
+    own = parse_train(["--schedule", path])
+    assert (own.loss.lambda_l1, own.loss.gan_loss) == (50, "cross_entropy")
+
+
+def test_the_coarse_to_fine_schedule_is_for_its_generator() -> None:
+    options = parse_train(["--schedule", "pix2pixhd"])
+    assert (options.generator.generator, options.generator.halvings) == ("pix2pixhd", 5)
+    assert (options.loss.gan_loss, options.loss.lambda_vgg) == ("least_squares", 10)
+    assert options.discriminator.discriminator_scales == 3
+    line = refused(["--schedule", "pix2pixhd", "--generator", "spade"])
+    assert "phase I" in line and "stage global, for --generator pix2pixhd, not spade" in line
 
 
 def test_what_a_schedule_says_of_another_generator_is_dropped(tmp_path: Path) -> None:

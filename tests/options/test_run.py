@@ -9,6 +9,7 @@ import pytest
 
 from options.errors import UserError
 from options.run import (
+    PUBLISHED,
     RUN_FIELDS,
     RUN_GROUPS,
     DataOptions,
@@ -145,6 +146,9 @@ def test_edge_values_are_taken(name: str, value: Any) -> None:
         (96, 128, 5, "spade"),
         (384, 512, 6, "spade"),
         (384, 512, 7, "spade"),
+        (256, 256, 8, "pix2pix"),
+        (96, 128, 5, "pix2pix"),
+        (384, 512, 5, "pix2pixhd"),
     ],
 )
 def test_sizes_that_halve_evenly(height: int, width: int, halvings: int, generator: str) -> None:
@@ -180,7 +184,10 @@ def test_the_offered_sizes_do_fit(step: int) -> None:
             assert abs(h - height) < step and abs(w - width) < step
 
 
-@pytest.mark.parametrize(("generator", "halvings"), [("spade", 8), ("spade", 3), ("tsit", 9)])
+@pytest.mark.parametrize(
+    ("generator", "halvings"),
+    [("spade", 8), ("spade", 3), ("tsit", 9), ("pix2pix", 3), ("pix2pixhd", 7)],
+)
 def test_depth_outside_the_generators_range(generator: str, halvings: int) -> None:
     with pytest.raises(UserError, match=f"--halvings.*{halvings} is not"):
         sized(512, 512, halvings, generator).validate()
@@ -192,6 +199,33 @@ def test_smallest_map_of_one_pixel_is_refused() -> None:
     with pytest.raises(UserError, match="is 1 x 1; write --size 16 32"):
         sized(16, 16, 4).validate()
     sized(128, 256, 7).validate()
+
+
+def test_the_smallest_map_of_pix2pixhd_is_mirrored() -> None:
+    with pytest.raises(UserError, match=r"32 x 64 halved 5 times has one; write --size 64 128"):
+        sized(32, 64, 5, "pix2pixhd").validate()
+
+
+@pytest.mark.parametrize(
+    ("generator", "least"), [("spade", 16), ("pix2pix", 48), ("pix2pixhd", 32)]
+)
+def test_the_discriminators_of_each_generator_have_room(generator: str, least: int) -> None:
+    judges = DiscriminatorOptions(discriminator_layers=4, discriminator_scales=2)
+    dataclasses.replace(sized(least, 128, 4, generator), discriminator=judges).validate()
+    more = dataclasses.replace(judges, discriminator_scales=3)
+    with pytest.raises(UserError, match=f"needs .* pixels a side .* {least} x 128 has"):
+        dataclasses.replace(sized(least, 128, 4, generator), discriminator=more).validate()
+
+
+def test_what_was_published_names_fields_and_is_valid() -> None:
+    for generator, values in PUBLISHED.items():
+        options = with_value("generator", generator)
+        for name, value in values.items():
+            assert value != options.get(name)
+            group = RUN_FIELDS[name].group
+            part = dataclasses.replace(getattr(options, group), **{name: value})
+            options = dataclasses.replace(options, **{group: part})
+        options.validate()
 
 
 def test_discriminator_deeper_than_the_picture() -> None:

@@ -36,7 +36,7 @@ def test_quick_uses_all_subsets() -> None:
     assert load_schedule("quick").subsets() == ("total", "selection_1", "selection_2")
 
 
-@pytest.mark.parametrize("name", ["quick", "main", "aux"])
+@pytest.mark.parametrize("name", ["quick", "main", "aux", "pix2pixhd"])
 def test_built_in_schedules_say_what_to_expect(name: str) -> None:
     assert name in built_in_schedules()
     schedule = load_schedule(name)
@@ -109,6 +109,12 @@ def test_file_of_a_user(tmp_path: Path) -> None:
         (TABLE + "I 3 1 total fast\n", 2, "learning_rate is a number above 0"),
         (TABLE + "I 3 1 total 2e-4\n\nII 3 1 total 2e-4\n", 4, "last_epoch grows"),
         (TABLE + "I 3 1 total 2e-4\nI 4 1 total 2e-4\n", 3, "name stands once"),
+        (
+            TABLE[:-1] + " stage\nI 3 1 total 2e-4 half\n",
+            2,
+            "stage is one of all, global, enhancer",
+        ),
+        (TABLE[:-1] + " stage stage\nI 3 1 total 2e-4 all all\n", 1, "first row names the columns"),
         (TABLE + "I 3 1 total 2e-4\n--flip\n", 3, "flags stand above the table"),
         ("--flip\n# x\n--flip\n" + TABLE, 3, "--flip is on line 1 too"),
         ("--beta1 0 --beta1 0\n" + TABLE, 1, "here twice"),
@@ -123,10 +129,19 @@ def test_what_is_off_names_file_line_and_rule(text: str, line: int, rule: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_stage_is_all_where_the_table_has_no_such_column() -> None:
+    assert [phase.stage for phase in load_schedule("main").phases] == ["all"] * 4
+    staged = load_schedule("pix2pixhd")
+    assert [phase.stage for phase in staged.phases] == ["global", "enhancer", "all", "all"]
+    lines = staged.describe().splitlines()
+    assert lines[1].split()[-1] == "stage" and lines[2].split()[-1] == "global"
+    assert "stage" not in load_schedule("main").describe()
+
+
 def test_missing_file_names_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'mian' is neither; write --schedule main"):
         load_schedule("mian")
-    with pytest.raises(UserError, match="is neither; write one of aux, main, quick"):
+    with pytest.raises(UserError, match="is neither; write one of aux, main, pix2pixhd, quick"):
         load_schedule(str(tmp_path))
 
 

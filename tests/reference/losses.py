@@ -81,6 +81,11 @@ def perceptual(
     return total
 
 
+def l1(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Isola et al. 2017, equation 3."""
+    return F.l1_loss(fake, real)
+
+
 def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """KL of N(mean, exp(log_variance)) from N(0, 1), summed over latents and over the batch."""
     return -0.5 * torch.sum(1 + log_variance - mean**2 - torch.exp(log_variance))

@@ -30,6 +30,8 @@ from .encoder import ConvEncoder
 from .goldens import Golden, draw, seed_of
 from .layers import parameter_free_norm, spectral
 from .layout import condition, instance_edges
+from .pix2pix import MultiscaleJudge, UNet
+from .pix2pixhd import CoarseToFine, Global
 from .spade import SPADE, SPADEGenerator, SPADEResnetBlock
 from .train_step import Trainer
 from .tsit import (
@@ -50,6 +52,11 @@ LIMITS = {"out": 3e-5, "grad": 3e-4, "after": 3e-4, "change": 1e-2}
 ATTEMPTS = 60
 # Some times float32's rounding: another library's sums and variances are rounded otherwise.
 ROUNDING = 2.0**-21
+# Twice that, where a draw that passed was off by more than 1e-3 in this project's arithmetic.
+COARSE_ROUNDING = 2.0**-20
+
+# A part of the names of the files to make; set by main.
+only = ""
 
 Arrays = dict[str, NDArray[Any]]
 Tensors = dict[str, torch.Tensor]
@@ -64,10 +71,16 @@ class Case:
     """
 
     def __init__(
-        self, name: str, options: dict[str, Any] | None = None, *, trials: int = 6
+        self,
+        name: str,
+        options: dict[str, Any] | None = None,
+        *,
+        trials: int = 6,
+        rounding: float = ROUNDING,
     ) -> None:
         self.golden = Golden(name=name, options=options or {})
         self.trials = trials
+        self.rounding = rounding
 
     def recipe(self, key: str, kind: str, shape: Iterable[int], **limits: float) -> None:
         self.golden.recipes[key] = {
@@ -115,13 +128,15 @@ class Case:
             else:
                 fan_in = math.prod(shape[1:])
                 limit = math.sqrt((6.0 if isinstance(network, VGG19) else 3.0) / fan_in)
-                if name == "conv_img.weight":
+                if name == "conv_img.weight" or name.endswith("last.weight"):
                     # A saturated tanh would hide what comes before it.
                     limit *= 0.25
                 self.recipe(key, "uniform", shape, low=-limit, high=limit)
 
     def finish(self, run: Callable[[Tensors, Tensors], Results], folder: Path) -> None:
         """Compute, check the conditioning, write."""
+        if only not in self.golden.name:
+            return
         for attempt in range(ATTEMPTS):
             self._seed(attempt)
             faults = self._compute(run)
@@ -180,7 +195,7 @@ class Case:
             for name in self.golden.keys(section):
                 value = np.array(self.golden.get(f"{section}/{name}"))
                 if value.dtype.kind == "f" and noise is not None:
-                    value = value * (1 + ROUNDING * noise.uniform(-1, 1, value.shape))
+                    value = value * (1 + self.rounding * noise.uniform(-1, 1, value.shape))
                 tensor = torch.from_numpy(value)
                 result[name] = tensor.to(precision) if tensor.is_floating_point() else tensor
             return result
@@ -295,6 +310,7 @@ def _network_case(
     *,
     wanted: tuple[str, ...] = (),
     classes: int = 0,
+    rounding: float = ROUNDING,
     folder: Path,
 ) -> None:
     """A network's training pass with gradients and new buffers, then an evaluation pass.
@@ -302,7 +318,9 @@ def _network_case(
     `wanted` are the inputs whose gradients are kept. Where there are ids the condition is made
     of them here, so that a golden holds ids, as layouts travel in this project.
     """
-    case = Case(name, options)
+    if only not in name:
+        return
+    case = Case(name, options, rounding=rounding)
     case.state_of(build(**options))
     prepare(case)
 
@@ -531,10 +549,13 @@ def _image(network: nn.Module, inputs: Tensors) -> Tensors:
 def spade_generators(folder: Path) -> None:
     """Every depth from the layout (with instance edges) and from a latent; both norms."""
     sizes = {"normal": (64, 96), "more": (128, 192), "most": (128, 256)}
-    for depth, size in sizes.items():
+    for depth in sizes:
         for start in ("layout", "latent"):
             for norm in ("batch", "instance") if depth == "normal" else ("batch",):
                 vae = start == "latent"
+                # From a latent, instance norm over 2 x 3 pixels amplifies rounding a hundredfold.
+                coarse = vae and norm == "instance"
+                size = (128, 192) if coarse else sizes[depth]
                 options: dict[str, Any] = {
                     "condition_channels": CLASSES if vae else CLASSES + 1,
                     "size": size,
@@ -561,6 +582,7 @@ def spade_generators(folder: Path) -> None:
                     _image,
                     wanted=("z",) if vae else (),
                     classes=CLASSES,
+                    rounding=COARSE_ROUNDING if coarse else ROUNDING,
                     folder=folder,
                 )
 
@@ -572,6 +594,9 @@ def tsit_generators(folder: Path) -> None:
     both streams, noise start) the published style transfer.
     """
     sizes = {5: (64, 96), 6: (128, 192), 7: (256, 384), 8: (512, 512)}
+    # The streams end in instance norms over the smallest map, of 4 to 6 pixels. Where that made
+    # rounding count too much it is wider.
+    wider = {"7_latent": (256, 512), "8_layout": (512, 768)}
     variants: dict[str, dict[str, Any]] = {
         "layout": {"start": "layout", "style_stream": False},
         "latent": {"start": "latent", "style_stream": False},
@@ -587,7 +612,7 @@ def tsit_generators(folder: Path) -> None:
     cases += [(5, variant, options) for variant, options in extra.items()]
     cases.append((7, "translation", {"start": "noise", "style_stream": True}))
     for halvings, variant, chosen in cases:
-        size = sizes[halvings]
+        size = wider.get(f"{halvings}_{variant}", sizes[halvings])
         translation = variant == "translation"
         start = chosen["start"]
         options = {
@@ -725,14 +750,6 @@ def _picture_case(
 
 def discriminators(folder: Path) -> None:
     """All feature maps: the published form, one of three scales, and TSIT's for translation."""
-
-    def forward(network: nn.Module, inputs: Tensors) -> Tensors:
-        return {
-            f"scale{scale}.layer{layer}": feature
-            for scale, features in enumerate(network(inputs["x"]))
-            for layer, feature in enumerate(features)
-        }
-
     variants: dict[str, dict[str, Any]] = {
         "published": {"scales": 2, "layers": 4},
         "three_scales": {"scales": 3, "layers": 3},
@@ -744,10 +761,104 @@ def discriminators(folder: Path) -> None:
             MultiscaleDiscriminator,
             {"in_channels": 8, "channels": 4, **chosen},
             lambda case: case.uniform("x", (2, 8, 64, 96)),
-            forward,
+            _all_features,
             wanted=("x",),
             folder=folder,
         )
+
+
+def _all_features(network: nn.Module, inputs: Tensors) -> Tensors:
+    return {
+        f"scale{scale}.layer{layer}": feature
+        for scale, features in enumerate(network(inputs["x"]))
+        for layer, feature in enumerate(features)
+    }
+
+
+def pix2pix(folder: Path) -> None:
+    """U-Nets with both norms, with and without dropout, and the 70 x 70 discriminator."""
+    cases: list[tuple[int, tuple[int, int], str, bool]] = [
+        (5, (64, 96), "batch", True),
+        (5, (64, 96), "instance", True),
+        (7, (256, 384), "batch", False),
+    ]
+    for halvings, size, norm, dropout in cases:
+        options = {
+            "condition_channels": CLASSES,
+            "channels": 4,
+            "halvings": halvings,
+            "norm": norm,
+        }
+
+        def prepare(
+            case: Case,
+            size: tuple[int, int] = size,
+            halvings: int = halvings,
+            dropout: bool = dropout,
+        ) -> None:
+            case.ids("ids", (2, *size), CLASSES)
+            if dropout:
+                case.normal_like("noise", (2, _dropout_length(size, 4, halvings)))
+
+        _network_case(
+            f"pix2pix_generator_{halvings}_{norm}",
+            UNet,
+            options,
+            prepare,
+            lambda network, inputs: {"image": network(inputs["condition"], inputs.get("noise"))},
+            classes=CLASSES,
+            folder=folder,
+        )
+    for norm in ("batch", "instance"):
+        _network_case(
+            f"pix2pix_discriminator_{norm}",
+            MultiscaleJudge,
+            {"in_channels": 8, "channels": 4, "norm": norm, "padding": 1},
+            lambda case: case.uniform("x", (2, 8, 64, 96)),
+            _all_features,
+            wanted=("x",),
+            folder=folder,
+        )
+
+
+def _dropout_length(size: tuple[int, int], channels: int, halvings: int) -> int:
+    """Values of the decoder's three coarsest features, each twice the size that it is made from."""
+    levels = range(halvings - 3, halvings)
+    wide = {level: channels * min(2 ** (level - 1), 8) for level in levels}
+    return sum(wide[level] * (size[0] >> level) * (size[1] >> level) for level in levels)
+
+
+def pix2pixhd(folder: Path) -> None:
+    """The global generator alone, both generators, and the three-scale discriminator."""
+    cases: list[tuple[str, Callable[..., nn.Module], int, tuple[int, int]]] = [
+        ("global", Global, 4, (64, 96)),
+        ("4", CoarseToFine, 4, (64, 96)),
+        ("5", CoarseToFine, 5, (128, 192)),
+    ]
+    for name, build, halvings, size in cases:
+
+        def prepare(case: Case, size: tuple[int, int] = size) -> None:
+            case.ids("ids", (2, *size), CLASSES)
+            case.ids("instances", (2, *size), 7)
+
+        _network_case(
+            f"pix2pixhd_generator_{name}",
+            build,
+            {"condition_channels": CLASSES + 1, "channels": 4, "halvings": halvings},
+            prepare,
+            lambda network, inputs: {"image": network(inputs["condition"])},
+            classes=CLASSES,
+            folder=folder,
+        )
+    _network_case(
+        "pix2pixhd_discriminator",
+        MultiscaleJudge,
+        {"in_channels": 8, "channels": 4, "scales": 3},
+        lambda case: case.uniform("x", (2, 8, 128, 192)),
+        _all_features,
+        wanted=("x",),
+        folder=folder,
+    )
 
 
 def vgg19(folder: Path) -> None:
@@ -885,26 +996,47 @@ def _steps_case(
     generator_options: dict[str, Any],
     build: Callable[..., nn.Module],
     encoder_options: dict[str, Any] | None = None,
-    kind: losses.GanLoss = "hinge",
+    *,
+    size: tuple[int, int],
+    judge: Callable[..., nn.Module] = MultiscaleDiscriminator,
+    noise_length: int = 0,
+    discriminator: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> None:
-    """Five updates of G and D with TTUR Adam, on another batch each time.
+    """Five updates of G and D, on another batch each time, as `Trainer` makes them.
 
-    State names begin with "generator.", "discriminator." or "encoder.". Losses are weighted:
-    out/STEP.NAME. Noise for the two passes of a step: in/STEP.generator_noise and
-    in/STEP.discriminator_noise.
+    `discriminator` and `settings` are what differs from SPADE's discriminator and `Trainer`;
+    `noise_length` is that of a generator with noise of its own. State names begin with
+    "generator.", "discriminator." or "encoder.". Losses are weighted: out/STEP.NAME. Noise for the
+    two passes of a step: in/STEP.generator_noise and in/STEP.discriminator_noise.
     """
-    discriminator_options = {"in_channels": CLASSES + 3, "channels": 2, "scales": 2, "layers": 4}
+    discriminator_options: dict[str, Any] = {
+        "in_channels": CLASSES + 3,
+        "channels": 2,
+        "scales": 2,
+        "layers": 4,
+        **(discriminator or {}),
+    }
+    training: dict[str, Any] = {
+        "kind": "hinge",
+        "lambda_gan": 1.0,
+        "lambda_l1": 0.0,
+        "lambda_feature": 10.0,
+        "lambda_kl": 0.05,
+        "learning_rate": STEPS_RATE,
+        "betas": [0.0, 0.9],
+        "ttur": True,
+        "apart": False,
+        **settings,
+    }
     case = Case(
         name,
         {
             "generator": generator_options,
             "discriminator": discriminator_options,
             "encoder": encoder_options,
-            "gan_loss": kind,
-            "lambda_feature": 10.0,
-            "lambda_kl": 0.05,
-            "learning_rate": STEPS_RATE,
-            "betas": [0.0, 0.9],
+            "size": size,
+            "training": training,
             "steps": STEPS,
         },
         trials=8,
@@ -912,19 +1044,18 @@ def _steps_case(
     case.golden.notes["classes"] = CLASSES
     builders: dict[str, Callable[[], nn.Module]] = {
         "generator": lambda: build(**generator_options),
-        "discriminator": lambda: MultiscaleDiscriminator(**discriminator_options),
+        "discriminator": lambda: judge(**discriminator_options),
     }
     if encoder_options is not None:
         builders["encoder"] = lambda: ConvEncoder(**encoder_options)
     for part, make in builders.items():
         case.state_of(make(), f"{part}.")
-    size = generator_options["size"]
     for step in range(STEPS):
         case.ids(f"{step}.ids", (2, *size), CLASSES)
         case.uniform(f"{step}.image", (2, 3, *size))
-        if encoder_options is not None:
-            for player in ("generator", "discriminator"):
-                case.normal_like(f"{step}.{player}_noise", (2, encoder_options["latent_size"]))
+        length = noise_length if encoder_options is None else encoder_options["latent_size"]
+        for player in ("generator", "discriminator") if length else ():
+            case.normal_like(f"{step}.{player}_noise", (2, length))
 
     def run(inputs: Tensors, state: Tensors) -> Results:
         parts = {part: _load(make(), state, f"{part}.") for part, make in builders.items()}
@@ -932,8 +1063,7 @@ def _steps_case(
             parts["generator"],
             parts["discriminator"],
             encoder=parts.get("encoder"),
-            kind=kind,
-            learning_rate=STEPS_RATE,
+            **training,
         )
         results: Results = {}
         for step in range(STEPS):
@@ -944,7 +1074,8 @@ def _steps_case(
                 for part, network in parts.items():
                     if part != "discriminator":
                         for key, parameter in network.named_parameters():
-                            results[f"grad/state.{part}.{key}"] = parameter.grad.clone()
+                            if parameter.grad is not None:
+                                results[f"grad/state.{part}.{key}"] = parameter.grad.clone()
             made |= trainer.discriminator_step(
                 planes, image, inputs.get(f"{step}.discriminator_noise")
             )
@@ -964,38 +1095,70 @@ def _steps_case(
 
 
 def steps(folder: Path) -> None:
-    """SPADE, SPADE with its VAE, and TSIT with its style stream."""
+    """SPADE, SPADE with its VAE, TSIT with its style stream, pix2pix and pix2pixHD."""
     # Small: each of the twenty passes must keep clear of the points where gradients jump.
+    small = (64, 64)
     spade: dict[str, Any] = {
         "condition_channels": CLASSES,
-        "size": (64, 64),
+        "size": small,
         "channels": 2,
         "halvings": "normal",
         "latent_size": 16,
     }
     tsit: dict[str, Any] = {
         "content_channels": CLASSES,
-        "size": (64, 64),
+        "size": small,
         "channels": 2,
         "halvings": 5,
         "style_stream": True,
         "start": "layout",
     }
-    _steps_case("steps_spade", folder, {**spade, "vae": False}, SPADEGenerator)
+    _steps_case("steps_spade", folder, {**spade, "vae": False}, SPADEGenerator, size=small)
     _steps_case(
         "steps_spade_vae",
         folder,
         {**spade, "vae": True},
         SPADEGenerator,
         {"channels": 2, "latent_size": 16},
+        size=small,
     )
-    _steps_case("steps_tsit", folder, tsit, TSITGenerator)
+    _steps_case("steps_tsit", folder, tsit, TSITGenerator, size=small)
     _steps_case(
         "steps_spade_least_squares",
         folder,
-        {**spade, "vae": False},
+        {**spade, "size": (64, 96), "vae": False},
         SPADEGenerator,
+        size=(64, 96),
         kind="least_squares",
+    )
+    published: dict[str, Any] = {"betas": [0.5, 0.999], "ttur": False}
+    size = (64, 96)
+    _steps_case(
+        "steps_pix2pix",
+        folder,
+        {"condition_channels": CLASSES, "channels": 2, "halvings": 4},
+        UNet,
+        size=size,
+        judge=MultiscaleJudge,
+        noise_length=_dropout_length(size, 2, 4),
+        discriminator={"scales": 1, "norm": "batch", "padding": 1},
+        kind="cross_entropy",
+        lambda_l1=100.0,
+        lambda_feature=0.0,
+        apart=True,
+        **published,
+    )
+    _steps_case(
+        "steps_pix2pixhd",
+        folder,
+        {"condition_channels": CLASSES, "channels": 2, "halvings": 4},
+        CoarseToFine,
+        size=size,
+        judge=MultiscaleJudge,
+        discriminator={"scales": 3},
+        kind="least_squares",
+        lambda_gan=3.0,
+        **published,
     )
 
 
@@ -1014,6 +1177,8 @@ SUBJECTS: dict[str, Callable[[Path], None]] = {
         pictures,
         encoder,
         discriminators,
+        pix2pix,
+        pix2pixhd,
         vgg19,
         loss_functions,
         edges,
@@ -1026,8 +1191,11 @@ SUBJECTS: dict[str, Callable[[Path], None]] = {
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("subjects", nargs="*", help=f"of: {', '.join(SUBJECTS)} (all)")
+    parser.add_argument("--only", default="", help="files alone whose name has this in it")
     parser.add_argument("--folder", type=Path, default=goldens.FOLDER)
     chosen = parser.parse_args(arguments)
+    global only
+    only = chosen.only
     unknown = sorted(set(chosen.subjects) - set(SUBJECTS))
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")

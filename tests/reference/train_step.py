@@ -1,4 +1,7 @@
-"""One update of the generator, then one of the discriminator, as SPADE's trainer makes them."""
+"""One update of the generator, then one of the discriminator, as SPADE's trainer makes them.
+
+For pix2pix and pix2pixHD the order of the two is SPADE's as well.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from torch import nn
 
 from .discriminator import discriminate
 from .encoder import sample_latent
-from .losses import GanLoss, feature_matching, gan_loss, kl_divergence, perceptual
+from .losses import GanLoss, feature_matching, gan_loss, kl_divergence, l1, perceptual
 from .tsit import TSITGenerator
 
 
 class Trainer:
     """Networks, losses and the two Adam optimizers of the published training.
+
+    With `apart` the discriminator sees fakes and reals in batches of their own (pix2pix).
 
     With `ttur` the rates are learning_rate / 2 for the generator (and encoder) and
     learning_rate * 2 for the discriminator.
@@ -26,18 +31,24 @@ class Trainer:
         encoder: nn.Module | None = None,
         vgg: nn.Module | None = None,
         kind: GanLoss = "hinge",
+        lambda_gan: float = 1.0,
+        lambda_l1: float = 0.0,
         lambda_feature: float = 10.0,
         lambda_vgg: float = 10.0,
         lambda_kl: float = 0.05,
         learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.0, 0.9),
         ttur: bool = True,
+        apart: bool = False,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self.encoder = encoder
         self.vgg = vgg
         self.kind: GanLoss = kind
+        self.apart = apart
+        self.lambda_gan = lambda_gan
+        self.lambda_l1 = lambda_l1
         self.lambda_feature = lambda_feature
         self.lambda_vgg = lambda_vgg
         self.lambda_kl = lambda_kl
@@ -68,7 +79,17 @@ class Trainer:
             kl = self.lambda_kl * kl_divergence(mean, log_variance)
         if isinstance(self.generator, TSITGenerator):
             return self.generator(condition, image, z), kl
-        return self.generator(condition, z), kl
+        return (self.generator(condition) if z is None else self.generator(condition, z)), kl
+
+    def discriminate(
+        self, condition: torch.Tensor, fake: torch.Tensor, real: torch.Tensor
+    ) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
+        if not self.apart:
+            return discriminate(self.discriminator, condition, fake, real)
+        of_fake, of_real = (
+            self.discriminator(torch.cat([condition, picture], dim=1)) for picture in (fake, real)
+        )
+        return of_fake, of_real
 
     def generator_step(
         self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
@@ -76,12 +97,16 @@ class Trainer:
         """Update the generator (and encoder); the losses are returned weighted."""
         self.generator_optimizer.zero_grad()
         fake, kl = self.generate(condition, image, noise)
-        fake_outputs, real_outputs = discriminate(self.discriminator, condition, fake, image)
+        fake_outputs, real_outputs = self.discriminate(condition, fake, image)
         losses: dict[str, torch.Tensor] = {}
         if kl is not None:
             losses["kl"] = kl
-        losses["gan"] = gan_loss(fake_outputs, self.kind, real=True, for_discriminator=False)
-        losses["feature"] = self.lambda_feature * feature_matching(fake_outputs, real_outputs)
+        adversarial = gan_loss(fake_outputs, self.kind, real=True, for_discriminator=False)
+        losses["gan"] = self.lambda_gan * adversarial
+        if self.lambda_feature:
+            losses["feature"] = self.lambda_feature * feature_matching(fake_outputs, real_outputs)
+        if self.lambda_l1:
+            losses["l1"] = self.lambda_l1 * l1(fake, image)
         if self.vgg is not None:
             losses["vgg"] = self.lambda_vgg * perceptual(self.vgg(fake), self.vgg(image))
         torch.stack(list(losses.values())).sum().backward()
@@ -99,7 +124,7 @@ class Trainer:
         self.discriminator_optimizer.zero_grad()
         with torch.no_grad():
             fake, _ = self.generate(condition, image, noise)
-        fake_outputs, real_outputs = discriminate(self.discriminator, condition, fake, image)
+        fake_outputs, real_outputs = self.discriminate(condition, fake, image)
         losses = {
             "fake": gan_loss(fake_outputs, self.kind, real=False, for_discriminator=True),
             "real": gan_loss(real_outputs, self.kind, real=True, for_discriminator=True),

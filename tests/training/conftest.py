@@ -164,6 +164,12 @@ def create() -> Callable[..., Any]:
         def discriminator_parameters(self) -> list[tuple[str, Any]]:
             return self._parameters("discriminator")
 
+        def begin_stage(self, stage: str) -> None:
+            assert stage == "all"
+
+        def stage_parameters(self) -> set[str]:
+            return {name for name, _ in self.generator_parameters()}
+
         def noise_shape(self, count: int) -> None:
             return None
 

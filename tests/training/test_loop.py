@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.methods import create_method
 from options.errors import UserError
-from options.run import RunOptions
+from options.run import DiscriminatorOptions, GeneratorOptions, OptimizerOptions, RunOptions
 from options.schedule import Phase, Schedule
 from training import checkpoint, loop, tensor_file
 from training.learner import Learner
@@ -93,6 +94,68 @@ def test_what_a_run_writes(options: RunOptions, schedule: Schedule, create: Crea
     sheets = sorted(path.name for path in (folder / "samples").iterdir())
     assert sheets == ["0002-00000006.png", "0004-00000008.png"]
     assert Image.open(folder / "samples" / sheets[0]).mode == "RGB"
+
+
+def _stopping_at(step: int) -> Create:
+    """The real methods, asked to stop in this generator step of the process."""
+
+    def create(options: RunOptions, vgg: Any) -> Any:
+        method = create_method(options, vgg)
+        losses, count = method.generator_losses, iter(range(1, 100))
+
+        def generator_losses(layout: Any, image: Any) -> Any:
+            if next(count) == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            return losses(layout, image)
+
+        method.generator_losses = generator_losses  # type: ignore[method-assign]
+        return method
+
+    return create
+
+
+STAGED = Schedule(
+    "staged",
+    (
+        Phase("I", 1, 2, "total", 1e-3, "global"),
+        Phase("II", 2, 2, "total", 1e-3, "enhancer"),
+        Phase("III", 3, 2, "total", 1e-3),
+    ),
+)
+
+
+def test_stages_train_their_part_and_go_on_after_a_stop(options: RunOptions) -> None:
+    options = replace(
+        options,
+        data=replace(options.data, height=32, width=48, epoch_images=4),
+        generator=GeneratorOptions(generator="pix2pixhd", channels=1, halvings=4),
+        discriminator=DiscriminatorOptions(
+            discriminator_scales=1, discriminator_layers=2, discriminator_channels=1
+        ),
+        optimizer=OptimizerOptions(beta1=0.5, beta2=0.999, ema_decay=0.9),
+    )
+    start(renamed(options, "unbroken"), STAGED, create_method)
+    broken = renamed(options, "broken")
+    for step in (2, 1):  # at the end of the first stage, and within the second
+        with pytest.raises(Stopped):
+            start(broken, STAGED, _stopping_at(step))
+    start(broken, STAGED, create_method)
+    assert read_losses(broken) == read_losses(renamed(options, "unbroken"))
+    mine, theirs = read_state(broken), read_state(renamed(options, "unbroken"))
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(mine[name], array, err_msg=name)
+    folder = folder_of(broken) / "checkpoints"
+    first, second, third = (
+        read_tensors(folder / f"generator-{epoch:04d}.safetensors")[0] for epoch in (1, 2, 3)
+    )
+    assert [s["raw.generator.global_alone"].item() for s in (first, second, third)] == [1, 0, 0]
+    for name, array in first.items():
+        if name.startswith("raw.generator.global_generator."):
+            np.testing.assert_array_equal(second[name], array, err_msg=name)
+            resting = ".last." in name
+            assert (third[name] == array).all() == resting, name
+        elif name.startswith("raw.generator.enhancer."):
+            assert (second[name] != array).any(), name
 
 
 @pytest.mark.parametrize("stopped_at", [[1], [3], [5], [6], [2, 4, 7]])

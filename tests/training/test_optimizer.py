@@ -63,6 +63,27 @@ def test_without_momentum_the_first_moment_is_not_stored() -> None:
     assert sorted(state) == ["first.a", "second.a"]
 
 
+def test_only_those_named_move() -> None:
+    a, b = jt.array([1.0]), jt.array([1.0])
+    adam = Adam({"a": a, "b": b}, beta1=0.5, beta2=0.9)
+    adam.step((a * b).sum(), 0.1, {"b"})
+    np.testing.assert_allclose([a.item(), b.item()], [1.0, 0.9], rtol=1e-6)
+    assert adam.second["a"].item() == 0 and adam.second["b"].item() > 0
+
+
+def test_after_a_restart_the_next_step_is_the_first() -> None:
+    restarted, fresh = jt.array([1.0, 2.0]), jt.array([1.0, 2.0])
+    adam = Adam({"a": restarted}, beta1=0.5, beta2=0.9)
+    adam.step((restarted * jt.array([5.0, -7.0])).sum(), 0.1)
+    restarted.update(fresh.copy())
+    adam.restart()
+    other = Adam({"a": fresh}, beta1=0.5, beta2=0.9)
+    for optimizer, variable in ((adam, restarted), (other, fresh)):
+        optimizer.step((variable * jt.array([0.1, 0.2])).sum(), 0.1)
+    np.testing.assert_array_equal(restarted.numpy(), fresh.numpy())
+    assert adam.n_step == 1
+
+
 def test_shapes_and_order_of_operators_are_given_back() -> None:
     variable = jt.zeros((2, 3, 4))
     adam = Adam({"a": variable}, beta1=0.0, beta2=0.9)

@@ -71,6 +71,21 @@ def test_tsit_takes_its_style_from_a_photograph(options: RunOptions) -> None:
     np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0]), pictures[0])
 
 
+def test_the_dropout_of_pix2pix_follows_from_seed_and_name(options: RunOptions) -> None:
+    options = replace(options, data=replace(options.data, height=32))
+    painter = make_painter(with_generator(options, generator="pix2pix"))
+    assert painter.takes_noise and not painter.takes_style and not painter.has_encoder
+    layout = LAYOUT.repeat(2, axis=0)
+
+    def paint(seed: int, name: str) -> np.ndarray:
+        return painter.paint(layout, noise=painter.sample_noise(seed, name))
+
+    first = paint(0, "a")
+    assert (paint(0, "b") != first).any() and (paint(1, "a") != first).any()
+    # ... and not from what was painted before.
+    np.testing.assert_array_equal(paint(0, "a"), first)
+
+
 def test_an_encoder_takes_either(options: RunOptions) -> None:
     painter = make_painter(with_generator(options, generator="spade", vae=True, latent_size=4))
     assert painter.has_encoder and painter.takes_noise and painter.takes_style

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.layers.normalization import BatchNorm, create_norm, instance_norm, normalise
+from models.layers.normalization import (
+    BatchNorm,
+    ScaledNorm,
+    create_norm,
+    instance_norm,
+    normalise,
+)
 from tests.models.conftest import Record
 from tests.models.golden import Part, check, fetch, gradients, inputs_of
 from tests.models.inputs import full, values
@@ -43,6 +49,16 @@ def test_given_moments_change_nothing(kind: str) -> None:
 
 def test_batch_norm_has_no_trainable_parameter() -> None:
     assert all(parameter.is_stop_grad() for parameter in BatchNorm(3).parameters())
+
+
+def test_a_scaled_batch_norm_draws_as_it_trains() -> None:
+    norm, pictures = ScaledNorm(6, "batch"), values(2, 6, 5, 7)
+    trained = norm(pictures).numpy()
+    norm.eval()
+    np.testing.assert_array_equal(norm(pictures).numpy(), trained)
+    # ... and of one picture alone it is instance norm.
+    alone = norm.scale.reshape((1, -1, 1, 1)) * instance_norm(pictures[:1])
+    np.testing.assert_allclose(norm(pictures[:1]).numpy(), alone.numpy(), atol=1e-5)
 
 
 def test_a_constant_picture_is_zero() -> None:

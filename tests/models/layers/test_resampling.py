@@ -6,7 +6,14 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from models.layers.resampling import double, halve, pool_average, resize_bilinear, resize_nearest
+from models.layers.resampling import (
+    double,
+    halve,
+    pad_reflected,
+    pool_average,
+    resize_bilinear,
+    resize_nearest,
+)
 
 
 def _pixels(height: int, width: int) -> np.ndarray:
@@ -47,6 +54,14 @@ def test_the_gradient_of_double_sums_its_four_pixels() -> None:
     gradient = jt.grad((double(x) * jt.array(weights)).sum(), x).numpy()
     expected = weights.reshape(2, 3, 7, 2, 9, 2).sum((3, 5))
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "width"), [((7, 9), 3), ((2, 3), 1), ((4, 5), 3)])
+def test_pad_reflected_leaves_the_border_itself_out(size: tuple[int, int], width: int) -> None:
+    x = _pixels(*size)
+    around = ((0, 0), (0, 0), (width, width), (width, width))
+    padded = pad_reflected(jt.array(x), width).numpy()
+    np.testing.assert_array_equal(padded, np.pad(x, around, mode="reflect"))
 
 
 @pytest.mark.parametrize("size", [(7, 9), (8, 10), (1, 1)])

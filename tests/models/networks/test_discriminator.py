@@ -7,10 +7,11 @@ from itertools import chain
 import jittor as jt
 import numpy as np
 import pytest
+from jittor import nn
 
 from models.networks.discriminator import MultiScaleDiscriminator
 from tests.models.conftest import Record
-from tests.models.golden import Part, Planes, Vars, check_network
+from tests.models.golden import OwnPart, Part, Planes, Vars, check_network
 from tests.models.inputs import CLASSES, layout, values
 from tests.reference.goldens import load
 
@@ -21,24 +22,56 @@ COLOURS = 3
 def test_as_published(name: str, record: Record) -> None:
     golden = load(f"discriminator_{name}")
     options = golden.options
-    planes = options["in_channels"] - COLOURS
     discriminator = MultiScaleDiscriminator(
-        layout_channels=planes,
+        layout_channels=options["in_channels"] - COLOURS,
         channels=options["channels"],
         layers=options["layers"],
         scales=options["scales"],
     )
+    record(check_network(golden, discriminator, Part("discriminator"), _forward, ["x"]))
 
-    def forward(network: MultiScaleDiscriminator, inputs: Vars) -> Vars:
-        x = inputs["x"]
-        (scales,) = network(Planes(x[:, :planes]), x[:, planes:])
-        return {
-            f"scale{scale}.layer{layer}": feature
-            for scale, features in enumerate(scales)
-            for layer, feature in enumerate(features)
-        }
 
-    record(check_network(golden, discriminator, Part("discriminator"), forward, ["x"]))
+def _forward(network: MultiScaleDiscriminator, inputs: Vars) -> Vars:
+    x = inputs["x"]
+    planes = x.shape[1] - COLOURS
+    (scales,) = network(Planes(x[:, :planes]), x[:, planes:])
+    return {
+        f"scale{scale}.layer{layer}": feature
+        for scale, features in enumerate(scales)
+        for layer, feature in enumerate(features)
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pix2pix_discriminator_batch", "pix2pix_discriminator_instance", "pix2pixhd_discriminator"],
+)
+def test_those_without_spectral_norm_as_published(name: str, record: Record) -> None:
+    golden = load(name)
+    options = golden.options
+    discriminator = MultiScaleDiscriminator(
+        layout_channels=options["in_channels"] - COLOURS,
+        channels=options["channels"],
+        scales=options.get("scales", 1),
+        spectral=False,
+        norm=options.get("norm"),
+        padding=options.get("padding", 2),
+    )
+    record(check_network(golden, discriminator, OwnPart(), _forward, ["x"]))
+
+
+def test_a_score_of_pix2pix_sees_70_x_70_pixels() -> None:
+    judge = MultiScaleDiscriminator(
+        layout_channels=CLASSES, channels=2, scales=1, spectral=False, padding=1
+    )
+    # Instance norm would let every pixel reach every score.
+    judge.discriminators[0].norms = nn.ModuleList([nn.Identity() for _ in range(3)])
+    picture = values(1, 3, 256, 256)
+    ((features,),) = judge(layout(1, 256, 256), picture)
+    assert tuple(features[-1].shape) == (1, 1, 30, 30)
+    reach = jt.grad(features[-1][0, 0, 15, 15], picture).numpy()[0].any(axis=0)
+    rows, columns = np.nonzero(reach)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (70, 70)
 
 
 def test_pictures_together_are_judged_as_each_alone() -> None:

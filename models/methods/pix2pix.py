@@ -1,0 +1,40 @@
+"""pix2pix: a U-Net whose noise is dropout, against one patch discriminator."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import jittor as jt
+from jittor import nn
+
+from models.layout import Layout
+from models.methods.base import Method
+from models.networks.pix2pix import UNetGenerator
+
+
+@final
+class Pix2PixMethod(Method):
+    """Isola et al. 2017; with its published options the losses are cross entropy and 100 * L1."""
+
+    @property
+    def needs_style(self) -> bool:
+        return False
+
+    @property
+    def discriminator_variant(self) -> dict[str, Any]:
+        return {"spectral": False, "norm": self.options.generator.norm, "padding": 1}
+
+    def noise_shape(self, count: int) -> tuple[int, ...] | None:
+        return (count, self.networks["generator"].noise_length(self.size))
+
+    def create_generator(self) -> nn.Module:
+        generator = self.options.generator
+        return UNetGenerator(
+            layout_channels=self.layout_channels,
+            channels=generator.channels,
+            halvings=generator.halvings,
+            norm=generator.norm,
+        )
+
+    def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
+        return self.networks["generator"](layout, noise)
