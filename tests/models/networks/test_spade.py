@@ -19,10 +19,7 @@ from tests.reference.goldens import load
         "normal_layout",
         "normal_latent",
         "normal_layout_instance",
-        pytest.param(
-            "normal_latent_instance",
-            marks=pytest.mark.xfail(reason="a gradient just off the 1e-3 allowed", strict=False),
-        ),
+        "normal_latent_instance",
         "more_layout",
         "more_latent",
         "most_layout",
