@@ -177,9 +177,15 @@ def _unpack(source: Path, target: Path, kind: str, weights: str) -> list[str]:
         return _write_torch_files(target, {f"{source.stem}.pth": _published(family, part)})
     snapshot = read_snapshot(source)
     chosen = snapshot.weights(weights)
-    generator: Family = snapshot.options.generator.generator
+    generator = snapshot.options.generator.generator
+    if generator != "spade" and generator != "tsit":
+        raise UserError(
+            f"published names are known of spade and tsit: {source} holds a {generator} generator, "
+            "which stays in the project's form"
+        )
     published = {}
-    for network, family in (("generator", generator), ("encoder", "encoder")):
+    families: dict[str, Family] = {"generator": generator, "encoder": "encoder"}
+    for network, family in families.items():
         own = {
             name.removeprefix(f"{network}."): array
             for name, array in chosen.items()

@@ -329,6 +329,21 @@ def test_a_strangers_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert victim.is_dir()  # so the attack is a real one
 
 
+def test_a_baseline_has_no_published_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case("spade_most", tmp_path)
+    assert main([str(case.write_torch()), str(case.target)]) == 0
+    tensors, metadata = read_tensors(case.target)
+    words = json.loads(metadata["options"])
+    words["generator"]["generator"] = "pix2pix"
+    path = tmp_path / "trained.safetensors"
+    write_tensors(path, tensors, metadata | {"options": json.dumps(words)})
+    assert main([str(path), str(tmp_path / "g.pth"), "--to", "torch"]) == 2
+    assert "holds a pix2pix generator" in capsys.readouterr().err
+    assert not (tmp_path / "g.pth").exists()
+
+
 def test_two_generators_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("1_net_G.pth", "2_net_G.pth"):
         (tmp_path / name).write_bytes((FOLDER / "torch_zip_half.pth").read_bytes())

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.published import to_published
+from models.published import Family, to_published
 from options.command_line import parse_train
 from options.run import RunOptions
 
@@ -116,7 +116,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     return forward
 
 
-def write_exchange(folder: Path, generator: str, state: Mapping[str, NDArray]) -> None:
+def write_exchange(folder: Path, generator: Family, state: Mapping[str, NDArray]) -> None:
     """The generator's weights under their published names, an .npy each."""
     own = {
         name.removeprefix("generator."): array
