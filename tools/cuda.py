@@ -12,11 +12,21 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-Version = tuple[int, ...]
+from tools.cuda_home import (
+    COMPILER_FLAGS,
+    WHEELS,
+    CudaHome,
+    CudaLibrary,
+    Version,
+    find_library,
+    plan_home,
+    wheel_folders,
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +39,15 @@ class Driver:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """An nvcc with its headers and libraries; `cudnn` is None where there is none beside it."""
+    """An nvcc with its headers and libraries; `cudnn` is None where there is none beside it.
+
+    `libraries` are those that CUDA 13's home is made of, beside the toolkit or from wheels.
+    """
 
     nvcc: Path
     version: Version
     cudnn: Version | None
+    libraries: tuple[CudaLibrary, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class CudaRoute:
-    """A way to build Jittor with CUDA: its environment variables, and a name for its cache."""
+    """A way to build Jittor with CUDA: its environment variables, and a name for its cache.
+
+    `home` is the folder that must be made first, None where the toolkit is taken as it is.
+    """
 
     name: str
     toolkit: Toolkit
     driver: Driver
     environment: Mapping[str, str]
+    home: CudaHome | None = None
 
     @property
     def line(self) -> str:
@@ -128,8 +146,13 @@ def find_toolkits(environ: Mapping[str, str], jittor_home: Path) -> list[Toolkit
         if not any((d / "cuda_runtime.h").is_file() for d in _include_folders(nvcc)):
             continue
         version = _nvcc_version(nvcc)
-        if version:
-            toolkits[nvcc.resolve()] = Toolkit(nvcc, version, _cudnn_version(nvcc))
+        if not version:
+            continue
+        libraries = _libraries(nvcc, environ.get("PATH", "")) if version >= (13,) else ()
+        cudnn = next((lib.version for lib in libraries if lib.name == "cudnn"), None)
+        toolkits[nvcc.resolve()] = Toolkit(
+            nvcc, version, cudnn or _cudnn_version(nvcc), tuple(libraries)
+        )
     return list(toolkits.values())
 
 
@@ -141,32 +164,28 @@ def choose_cuda(toolkits: Sequence[Toolkit], driver: Driver | Refusal) -> CudaRo
     if not toolkits:
         devices = ", ".join(driver.devices)
         return Refusal(f"no nvcc found for {devices}", _INSTALL_MEND)
-    refusals = []
-    for toolkit in toolkits:
-        for route in ROUTES:
-            answer = route(toolkit, driver)
-            if isinstance(answer, CudaRoute):
-                return answer
-            refusals.append(answer)
-    return refusals[0]
+    answers = [
+        _cuda_13(toolkit, driver) if toolkit.version >= (13,) else _stock(toolkit, driver)
+        for toolkit in toolkits
+    ]
+    return next((answer for answer in answers if isinstance(answer, CudaRoute)), answers[0])
 
 
 _INSTALL_MEND = (
-    "install a CUDA 11.2 to 12.2 toolkit with cuDNN 8, or let Jittor download one: "
-    "python -m jittor_utils.install_cuda"
+    "install a CUDA 11.2 to 12.2 toolkit with cuDNN 8, or CUDA 13 with cuDNN 9, or let Jittor "
+    "download one: python -m jittor_utils.install_cuda"
 )
+# The optional speed-ups of Jittor, each a download at the first import.
+_WITHOUT_DOWNLOADS = {"use_cutt": "0", "use_cutlass": "0", "use_nccl": "0"}
 
 
 def _stock(toolkit: Toolkit, driver: Driver) -> CudaRoute | Refusal:
     """Jittor as it comes: CUDA 10.2 to 12.x with cuDNN 8 (10.2 also with 7)."""
     found = f"nvcc {text_of(toolkit.version)} found, but "
-    if not (10, 2) <= toolkit.version < (13,):
-        return Refusal(found + "Jittor builds with CUDA 10.2 to 12.x", _INSTALL_MEND)
+    if toolkit.version < (10, 2):
+        return Refusal(found + "Jittor builds with CUDA 10.2 or newer", _INSTALL_MEND)
     if driver.version[:1] < toolkit.version[:1]:
-        return Refusal(
-            found + f"the driver knows CUDA {text_of(driver.version)} at most",
-            "update the NVIDIA driver, or install an older toolkit with cuDNN 8",
-        )
+        return _too_new(toolkit, driver)
     fitting = (7, 8) if toolkit.version < (11,) else (8,)
     if toolkit.cudnn is None or toolkit.cudnn[0] not in fitting:
         there = f"cuDNN {text_of(toolkit.cudnn)}" if toolkit.cudnn else "no cuDNN"
@@ -175,18 +194,54 @@ def _stock(toolkit: Toolkit, driver: Driver) -> CudaRoute | Refusal:
         name=f"cuda{text_of(toolkit.version)}",
         toolkit=toolkit,
         driver=driver,
-        # the last three are optional speed-ups, each a download at the first import
-        environment={
-            "nvcc_path": str(toolkit.nvcc),
-            "use_cutt": "0",
-            "use_cutlass": "0",
-            "use_nccl": "0",
-        },
+        environment={"nvcc_path": str(toolkit.nvcc), **_WITHOUT_DOWNLOADS},
     )
 
 
-# CUDA 13 with cuDNN 9, which Jittor does not know, gets its own function here.
-ROUTES: tuple[Callable[[Toolkit, Driver], CudaRoute | Refusal], ...] = (_stock,)
+def _cuda_13(toolkit: Toolkit, driver: Driver) -> CudaRoute | Refusal:
+    """CUDA 13 with cuDNN 9, which Jittor does not know: through a CUDA home of our own."""
+    found = f"nvcc {text_of(toolkit.version)} found, but "
+    if toolkit.version >= (14,):
+        return Refusal(found + "CUDA 13 is the newest that is known here", _INSTALL_MEND)
+    if driver.version[:1] < toolkit.version[:1]:
+        return _too_new(toolkit, driver)
+    there = {library.name for library in toolkit.libraries}
+    missing = [name for name in WHEELS if name not in there]
+    if missing:
+        wheels = " ".join(WHEELS[name] for name in missing)
+        return Refusal(
+            found + f"no {', '.join(missing)} beside it or among Python's packages",
+            f"{sys.executable} -m pip install {wheels}",
+        )
+    if toolkit.cudnn is None or toolkit.cudnn[0] != 9:
+        return Refusal(
+            found + f"cuDNN {text_of(toolkit.cudnn or ())} with it, not 9",
+            f"{sys.executable} -m pip install {WHEELS['cudnn']}",
+        )
+    root = _root(toolkit.nvcc)
+    include = next(f for f in _include_folders(toolkit.nvcc) if f.is_dir())
+    folder = next((f for f in (root / "lib64", root / "lib") if f.is_dir()), root / "lib64")
+    home = plan_home(toolkit.nvcc.resolve(), include, folder, toolkit.libraries)
+    return CudaRoute(
+        # the home's name changes with its content, and what is compiled with it
+        name=home.folder.name,
+        toolkit=toolkit,
+        driver=driver,
+        environment={
+            "nvcc_path": str(home.nvcc),
+            "cc_flags": COMPILER_FLAGS,
+            **_WITHOUT_DOWNLOADS,
+        },
+        home=home,
+    )
+
+
+def _too_new(toolkit: Toolkit, driver: Driver) -> Refusal:
+    return Refusal(
+        f"nvcc {text_of(toolkit.version)} found, but the driver knows CUDA "
+        f"{text_of(driver.version)} at most",
+        "update the NVIDIA driver, or install an older toolkit with its cuDNN",
+    )
 
 
 def _natural(path: Path) -> list[int]:
@@ -195,6 +250,10 @@ def _natural(path: Path) -> list[int]:
 
 def _machine_folder() -> str:
     return "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
+
+
+SYSTEM_INCLUDE = Path("/usr/include")
+SYSTEM_LIBRARIES = Path(f"/usr/lib/{_machine_folder()}-linux-gnu")
 
 
 def _root(nvcc: Path) -> Path:
@@ -218,6 +277,23 @@ def _library_folders(nvcc: Path) -> list[Path]:
         Path(f"/usr/lib/{machine}-linux-gnu"),
         Path("/usr/lib"),
     ]
+
+
+def _libraries(nvcc: Path, path: str) -> list[CudaLibrary]:
+    """What is there of WHEELS: beside the toolkit, of the system, or from the first wheels."""
+    root = _root(nvcc)
+    places: list[tuple[list[Path], list[Path]]] = [
+        (_include_folders(nvcc), [root / "lib64", root / f"targets/{_machine_folder()}-linux/lib"]),
+        ([SYSTEM_INCLUDE], [SYSTEM_LIBRARIES]),
+        *(([wheel / "include"], [wheel / "lib"]) for wheel in wheel_folders(path)),
+    ]
+    found = []
+    for name in WHEELS:
+        candidates = (find_library(name, *place) for place in places)
+        library = next((candidate for candidate in candidates if candidate), None)
+        if library:
+            found.append(library)
+    return found
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
     python -m tools.doctor              a table; exit code 1 if something needed is missing
     python -m tools.doctor --import     also imports Jittor and runs a convolution
+    python -m tools.doctor --gpu        also compares CUDA with the CPU, operator by operator
     python -m tools.doctor --json       the same for programs
 
 Works with the standard library alone, so that it can say what is not installed.
@@ -136,6 +137,10 @@ def check_cuda(machine: Machine) -> list[Finding]:
         cudnn = f"cuDNN {text_of(toolkit.cudnn)}" if toolkit.cudnn else "no cuDNN"
         value = f"{text_of(toolkit.version)} with {cudnn}, {toolkit.nvcc}"
         findings.append(Finding("CUDA toolkit", "ok", value))
+        findings += [
+            Finding("CUDA library", "ok", f"{lib.name} {text_of(lib.version)}, {lib.folder}")
+            for lib in toolkit.libraries
+        ]
     return findings
 
 
@@ -252,6 +257,26 @@ def check_import(device: set_up.Device) -> list[Finding]:
     return [Finding("Jittor import", "fault", text, mend)]
 
 
+def check_gpu(device: set_up.Device) -> list[Finding]:
+    """Compares every operator in use on CUDA, or on the CPU once more, with the CPU."""
+    try:
+        route = set_up.prepare("cuda" if device == "auto" else device)
+    except UserError as error:
+        return [Finding("GPU", "fault", str(error))]
+    gpu_check: Any = importlib.import_module("tools.gpu_check")
+    findings = []
+    name = "GPU" if route.device == "cuda" else "CPU again"
+    runs = gpu_check.on_device("cpu"), gpu_check.on_device(route.device)
+    for result in gpu_check.compare(gpu_check.all_cases(), *runs):
+        first, second = (1000 * seconds for seconds in result.seconds)
+        text = f"{result.difference:.1e} (at most {result.limit:.0e}), CPU {first:.1f} ms, "
+        text = result.fault or text + f"{name} {second:.1f} ms"
+        mend = "" if result.agrees else "NVIDIA_TF32_OVERRIDE=0 tells whether TF32 is why"
+        status: Literal["ok", "fault"] = "ok" if result.agrees else "fault"
+        findings.append(Finding(result.name, status, text, mend))
+    return findings
+
+
 CHECKS: tuple[Callable[[Machine], list[Finding]], ...] = (
     check_python,
     check_compiler,
@@ -306,7 +331,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--import", dest="run", action="store_true", help="also import Jittor and run a convolution"
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what --import runs on"
+        "--gpu",
+        action="store_true",
+        help="also compare CUDA with the CPU, forward and backward, for every operator in use",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what --import and --gpu run on",
     )
     parser.add_argument("--vgg-weights", metavar="FILE", help="the file that would be trained with")
     asked = parser.parse_args(arguments)
@@ -319,6 +352,8 @@ def main(arguments: list[str] | None = None) -> int:
     findings = examine(Machine(environ, home, asked.vgg_weights))
     if asked.run and not any(f.status == "fault" for f in findings):
         findings += check_import(asked.device)
+    if asked.gpu and not any(f.status == "fault" for f in findings):
+        findings += check_gpu(asked.device)
     faults = sum(finding.status == "fault" for finding in findings)
     if asked.json:
         report = {"ok": not faults, "findings": [asdict(finding) for finding in findings]}

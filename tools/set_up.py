@@ -39,6 +39,7 @@ from typing import Literal
 
 from options.errors import UserError
 from tools.cuda import CudaRoute, Refusal, ask_driver, choose_cuda, find_toolkits
+from tools.cuda_home import write_home
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -228,6 +229,8 @@ def _take(
     with lock, _held(lock.fileno()):
         onednn = place_onednn(home, quiet=quiet) if before.get("use_mkl", "1") == "1" else None
         environment = settings_for(before, cuda, onednn, own)
+        if cuda and cuda.home:
+            write_home(cuda.home)
         config = _python_config(before, own)
         if config and not config[0].is_file():
             _write_whole(*config, mode=0o755)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from options.errors import UserError
+from tools import cuda_home
 from tools.cuda import (
     CudaRoute,
     Driver,
@@ -16,9 +19,11 @@ from tools.cuda import (
     choose_cuda,
     find_toolkits,
 )
+from tools.cuda_home import WHEELS, write_home
 
 NVCC = Path("/toolkit/bin/nvcc")
 DRIVER = Driver((12, 4), ("NVIDIA A100",))
+DRIVER_13 = Driver((13, 0), ("NVIDIA H200",))
 NO_DRIVER = Refusal("no NVIDIA driver answers", "install it")
 
 
@@ -66,12 +71,17 @@ def test_two_versions_do_not_share_a_cache() -> None:
             NO_DRIVER,
             "nvcc 13.0 found, but no NVIDIA driver",
         ),
+        (
+            [Toolkit(NVCC, (14, 0), (10, 0))],
+            Driver((14, 0), ("NVIDIA H200",)),
+            "nvcc 14.0 found, but CUDA 13 is the newest",
+        ),
         ([], NO_DRIVER, "no nvcc, and no NVIDIA driver answers"),
         ([], DRIVER, "no nvcc found for NVIDIA A100"),
         (
             [Toolkit(NVCC, (13, 0), (9, 1))],
             DRIVER,
-            "nvcc 13.0 found, but Jittor builds with",
+            "nvcc 13.0 found, but the driver knows CUDA 12.4 at most",
         ),
         (
             [Toolkit(NVCC, (9, 2), (7, 0))],
@@ -145,3 +155,148 @@ def test_the_driver_of_this_machine_answers_or_is_refused() -> None:
         assert answer.devices and answer.version >= (10,)
     else:
         assert "driver" in answer.reason and answer.mend
+
+
+def make_library(root: Path, name: str, version: str, folder: str = "lib") -> None:
+    """A header and a shared object, as NVIDIA's wheels hold them."""
+    for part in ("include", folder):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    numbers = zip(("MAJOR", "MINOR", "PATCHLEVEL"), version.split("."), strict=True)
+    middle = "" if name == "cudnn" else "VER_"
+    lines = [f"#define {name.upper()}_{middle}{part} {number}" for part, number in numbers]
+    text = "\n".join(lines).replace("PATCHLEVEL", "PATCHLEVEL" if name == "cudnn" else "PATCH")
+    (root / f"include/{name}.h").write_text(text + "\n")
+    (root / f"{folder}/lib{name}.so.{version.split('.')[0]}").touch()
+
+
+def make_wheels(root: Path, cudnn: str = "9.19.0") -> Path:
+    """An environment with a Python's NVIDIA wheels for CUDA 13; returns its bin/."""
+    nvidia = root / "lib/python3.11/site-packages/nvidia"
+    for name in WHEELS:
+        if name != "cudnn":
+            make_library(nvidia / "cu13", name, "13.1.0")
+    make_library(nvidia / "cudnn", "cudnn", cudnn)
+    for part in ("ops", "cnn"):
+        (nvidia / f"cudnn/lib/libcudnn_{part}.so.{cudnn.split('.')[0]}").touch()
+    (root / "bin").mkdir()
+    return root / "bin"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment of our own without wheels, and a machine without CUDA libraries."""
+    folder = tmp_path / "venv"
+    monkeypatch.setattr(cuda_home, "environment_folder", lambda: folder)
+    monkeypatch.setattr("tools.cuda.SYSTEM_INCLUDE", tmp_path / "no/include")
+    monkeypatch.setattr("tools.cuda.SYSTEM_LIBRARIES", tmp_path / "no/lib")
+    monkeypatch.setattr("sys.prefix", str(folder))
+    monkeypatch.setattr("sys.base_prefix", str(folder))
+    return folder
+
+
+def cuda_13_route(tmp_path: Path, wheels: Path) -> CudaRoute | Refusal:
+    nvcc = tmp_path / "cuda/bin/nvcc"
+    if not nvcc.exists():
+        make_toolkit(tmp_path / "cuda", "13.0")
+        (tmp_path / "cuda/include/cccl/nv").mkdir(parents=True)
+        (tmp_path / "cuda/lib64/libcudart.so.13").touch()
+    environ = {"nvcc_path": str(nvcc), "PATH": str(wheels)}
+    return choose_cuda(find_toolkits(environ, tmp_path), DRIVER_13)
+
+
+def test_cuda_13_with_the_wheels_of_a_python_on_the_path(tmp_path: Path, environment: Path) -> None:
+    route = cuda_13_route(tmp_path, make_wheels(tmp_path / "torch"))
+    assert isinstance(route, CudaRoute) and route.home is not None
+    assert route.toolkit.cudnn == (9, 19, 0)
+    assert {library.name for library in route.toolkit.libraries} == set(WHEELS)
+    assert route.home.folder.parent == environment and not environment.exists()
+    assert route.environment["nvcc_path"] == str(route.home.folder / "bin/nvcc")
+    assert "cuDNN 9.19.0 on NVIDIA H200" in route.line
+    write_home(route.home)
+    home = route.home.folder
+    for name in (
+        "include/cuda_runtime.h",
+        "include/cublas.h",
+        "include/cudnn.h",
+        "include/cub/cub.cuh",
+        "include/npp.h",
+        "include/nv",
+        "real/cudnn.h",
+        "lib64/libcudart.so",
+        "lib64/libcublas.so",
+        "lib64/libcublas.so.13",
+        "lib64/libcudnn_ops_infer.so",
+        "lib64/libcudnn_cnn_train.so",
+    ):
+        assert (home / name).exists(), name
+    assert '"../real/cudnn.h"' in (home / "include/cudnn.h").read_text()
+    assert "CUDNN_MAJOR" in (home / "real/cudnn.h").read_text()
+    assert [path.name for path in environment.iterdir()] == [home.name]
+    # a second time is the same, and nothing is written
+    stamp = home.stat().st_mtime_ns
+    write_home(route.home)
+    assert home.stat().st_mtime_ns == stamp
+
+
+def test_cuda_13_with_everything_beside_the_toolkit(tmp_path: Path, environment: Path) -> None:
+    nvcc = make_toolkit(tmp_path / "cuda", "13.0")
+    for name in WHEELS:
+        make_library(tmp_path / "cuda", name, "9.1.0", "lib64")
+    (tmp_path / "cuda/include/npp.h").touch()
+    toolkits = find_toolkits({"nvcc_path": str(nvcc), "PATH": ""}, tmp_path)
+    route = choose_cuda(toolkits, DRIVER_13)
+    assert isinstance(route, CudaRoute) and route.home is not None
+    assert "include/npp.h" in route.home.links
+
+
+def test_another_cudnn_is_another_home_and_another_cache(tmp_path: Path, environment: Path) -> None:
+    routes = [
+        cuda_13_route(tmp_path, make_wheels(tmp_path / cudnn, cudnn))
+        for cudnn in ("9.19.0", "9.20.0")
+    ]
+    names = {route.name for route in routes if isinstance(route, CudaRoute)}
+    assert len(names) == 2
+
+
+def test_cuda_13_names_the_wheels_that_are_missing(tmp_path: Path, environment: Path) -> None:
+    wheels = make_wheels(tmp_path / "torch")
+    nvidia = tmp_path / "torch/lib/python3.11/site-packages/nvidia"
+    (nvidia / "cudnn/lib/libcudnn.so.9").unlink()
+    (nvidia / "cu13/include/curand.h").unlink()
+    answer = cuda_13_route(tmp_path, wheels)
+    assert isinstance(answer, Refusal)
+    assert answer.reason.startswith("nvcc 13.0 found, but no cudnn, curand")
+    assert answer.mend.endswith("-m pip install nvidia-cudnn-cu13 nvidia-curand")
+
+
+def test_cuda_13_wants_cudnn_9(tmp_path: Path, environment: Path) -> None:
+    answer = cuda_13_route(tmp_path, make_wheels(tmp_path / "torch", "8.9.7"))
+    assert isinstance(answer, Refusal)
+    assert "cuDNN 8.9.7 with it, not 9" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        (["-std=c++14", "a b.cu"], ["-std=c++17", "a b.cu"]),
+        (["-arch=compute_80", "-code=sm_90"], ["-arch=compute_80", "-code=sm_90"]),
+        (["-arch=compute_90", "-code=sm_90"], ["-arch=compute_90", "-code=sm_90,compute_90"]),
+    ],
+)
+def test_the_compiler_of_the_home_gets_what_cuda_13_needs(
+    tmp_path: Path, environment: Path, given: list[str], received: list[str]
+) -> None:
+    route = cuda_13_route(tmp_path, make_wheels(tmp_path / "torch"))
+    assert isinstance(route, CudaRoute) and route.home is not None
+    write_home(route.home)
+    (tmp_path / "cuda/bin/nvcc").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    said = subprocess.run([route.home.nvcc, *given], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == received
+
+
+def test_a_home_that_cannot_be_written_is_said(tmp_path: Path, environment: Path) -> None:
+    route = cuda_13_route(tmp_path, make_wheels(tmp_path / "torch"))
+    assert isinstance(route, CudaRoute) and route.home is not None
+    environment.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_home(route.home)

@@ -1,0 +1,137 @@
+"""Compiles and links Jittor's CUDA build on this machine; no GPU and no driver are needed.
+
+    python -m tools.cuda_build                  Jittor's core and its five libraries
+    python -m tools.cuda_build --kernels        also every kernel of `tools.doctor --gpu`
+
+It takes the route of the set-up, as if a driver were there, with a cache of its own. Where there is
+no GPU, a stand-in leaves out what one would compute: this shows that everything compiles and links,
+never that a number is right. That is shown by `python -m tools.doctor --gpu` on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from options.errors import UserError
+from tools import set_up
+from tools.cuda import CudaRoute, Driver, Refusal, choose_cuda, find_toolkits
+from tools.cuda_home import SHIMS, write_home
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Everything that Jittor builds and links at its import; a library that did not load is None.
+IMPORT = """
+import json
+import jittor as jt
+from jittor import compile_extern as built
+names = ("cublas", "cudnn", "curand", "cufft", "cusparse", "cub_ops")
+missing = [name for name in names if not getattr(built, name, None)]
+print("BUILT " + json.dumps([jt.compiler.cache_path, missing]))
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 where something did not compile or link, 2 for what the user must mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.cuda_build",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kernels", action="store_true", help="also the project's own kernels")
+    parser.add_argument(
+        "--capability", type=int, default=90, help="of the card to compile for, 90 for 9.0"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        return build(arguments.capability, arguments.kernels)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def build(capability: int, kernels: bool) -> int:
+    """Compile and link, and say what there is then; the exit code."""
+    before, _ = set_up.environment_of_user()
+    set_up.check_python_side(before)
+    home = set_up.jittor_home(before)
+    route = route_without_driver(before, home)
+    print(f"route {route.name}: {route.toolkit.nvcc}")
+    if route.home:
+        write_home(route.home)
+        print(f"CUDA home: {route.home.folder}")
+    own = set_up.own_folder(home)
+    own.mkdir(parents=True, exist_ok=True)
+    environment = before | set_up.settings_for(before, route, set_up.place_onednn(home), own)
+    environment |= {
+        "cache_name": f"{set_up.CACHE_PREFIX}build-{route.name}-{capability}",
+        "cuda_archs": str(capability),
+        "LD_PRELOAD": str(compile_stand_in(own)),
+        "log_silent": "0",
+    }
+    started = time.monotonic()
+    first = [sys.executable, "-c", IMPORT]
+    # after a change of flags Jittor's first import only asks for another one, and exits with 0
+    for _ in range(3):
+        said = subprocess.run(first, cwd=own, env=environment, capture_output=True, text=True)
+        if said.returncode or "BUILT " in said.stdout:
+            break
+    seconds = time.monotonic() - started
+    line = next((x for x in said.stdout.splitlines() if x.startswith("BUILT ")), None)
+    log = own / "cuda_build.log"
+    log.write_text(said.stdout + said.stderr)
+    if said.returncode or line is None:
+        print(f"FAILED after {seconds:.0f} s: {last_error(said.stdout + said.stderr)} (log: {log})")
+        return 1
+    cache, missing = json.loads(line.removeprefix("BUILT "))
+    print(f"compiled, linked and loaded in {seconds:.0f} s, in {cache}:")
+    for path in sorted(Path(cache).rglob("*.so")):
+        if "jit" not in path.parent.name:
+            print(f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB")
+    if missing:
+        print(f"FAILED: {', '.join(missing)} did not load (log: {log})")
+        return 1
+    if not kernels:
+        return 0
+    print("kernels:", flush=True)
+    command = [sys.executable, "-m", "tools.gpu_check", "--compile-only"]
+    return subprocess.run(command, cwd=ROOT, env=environment | {"log_silent": "1"}).returncode
+
+
+def route_without_driver(environ: dict[str, str], home: Path) -> CudaRoute:
+    """The route that the set-up would take here with a driver that knows every toolkit found."""
+    toolkits = find_toolkits(environ, home)
+    newest = max((toolkit.version for toolkit in toolkits), default=(0,))
+    answer = choose_cuda(toolkits, Driver(newest, ("no device",)))
+    if isinstance(answer, Refusal):
+        raise UserError(f"{answer.reason}; {answer.mend}")
+    return answer
+
+
+def compile_stand_in(folder: Path) -> Path:
+    """The shared object that stands in for a GPU."""
+    source, target = SHIMS / "no_device.c", folder / "no_device.so"
+    new = target.with_name(f".new-{os.getpid()}-{target.name}")
+    command = ["gcc", "-w", "-O2", "-shared", "-fPIC", "-o", str(new), str(source), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"the stand-in for a GPU does not compile: {done.stderr.strip()[:300]}")
+    os.replace(new, target)
+    return target
+
+
+def last_error(output: str) -> str:
+    """The line that tells most."""
+    lines = [line for line in output.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["no output"])[-1].strip()[:300]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
