@@ -75,6 +75,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     speed.add_argument("--layouts", default="random", help="folder of pairs, or random")
     speed.add_argument("--rounds", type=int, default=3, help="processes of each")
     speed.add_argument("--repeats", type=int, default=5, help="counted passes of a process")
+    speed.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     speed.add_argument("--torch-python", help="a Python with torch; default this one, if it has it")
     speed.set_defaults(run=measure_speed)
     memory = kinds.add_parser("memory", help="peak memory of a training step of main, phase I")
@@ -111,7 +112,7 @@ def measure_speed(arguments: argparse.Namespace) -> list[Row]:
 def network_flags(arguments: argparse.Namespace, generator: str, kind: str) -> list[str]:
     """The flags that both timing programs take."""
     flags = ["--generator", generator, "--pass", kind, "--size", *map(str, arguments.size)]
-    for name in ("batch", "halvings", "channels", "classes", "layouts"):
+    for name in ("batch", "halvings", "channels", "classes", "layouts", "device"):
         flags += [f"--{name}", str(getattr(arguments, name))]
     return [*flags, "--rounds", str(arguments.repeats)]
 
@@ -134,11 +135,13 @@ def compare(
     row: Row = {"model": generator, "pass": kind, "height": height, "width": width}
     row |= {"batch": arguments.batch, "layouts": arguments.layouts}
     row["seconds"] = statistics.median(map(_median, ours))
-    row["peak_mb"] = max(result["peak_mb"] for result in ours)
+    # on CUDA it is the card's memory that counts
+    memory = "peak_gpu_mb" if arguments.device == "cuda" else "peak_mb"
+    row["peak_mb"] = max(result[memory] for result in ours)
     if torch_python is not None:
         row["max_difference"] = compare_pictures(flags, torch_python)
         row["torch_seconds"] = statistics.median(map(_median, theirs))
-        row["torch_peak_mb"] = max(result["peak_mb"] for result in theirs)
+        row["torch_peak_mb"] = max(result[memory] for result in theirs)
         row["ratio"] = statistics.median(ratios)
     return row
 

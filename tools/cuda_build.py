@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -129,8 +130,10 @@ def compile_stand_in(folder: Path) -> Path:
 def last_error(output: str) -> str:
     """The line that tells most."""
     lines = [line for line in output.replace("\r", "\n").splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or ["no output"])[-1].strip()[:300]
+    # a compiler's first complaint, else the last words
+    errors = [line for line in lines if re.search(r"error:|Error:|CUDA error", line)]
+    said = errors[0] if errors else (lines or ["no output"])[-1]
+    return re.sub(r"\x1b\[[0-9;]*[mK]", "", said).strip()[:300]
 
 
 if __name__ == "__main__":

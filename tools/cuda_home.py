@@ -32,8 +32,9 @@ WHEELS = {
     "cufft": "nvidia-cufft",
     "cusparse": "nvidia-cusparse",
 }
-# What those load themselves, where it lies beside them.
+# What those load and include themselves, where it lies beside them.
 COMPANIONS = ("nvJitLink", "nvrtc")
+COMPANION_HEADERS = ("cudalibxt.h",)
 # The names of cuDNN 8 that Jittor opens, and where cuDNN 9 has their content.
 CUDNN_8_NAMES = {
     "cudnn_ops_infer": "cudnn_ops",
@@ -150,8 +151,9 @@ def plan_home(
     for library in libraries:
         if library.name == "cudnn":
             link("real/cudnn.h", library.include / "cudnn.h")
-        for header in sorted(library.include.glob(f"{library.name}*.h")):
-            link(f"include/{header.name}", header)
+        for pattern in (f"{library.name}*.h", *COMPANION_HEADERS):
+            for header in sorted(library.include.glob(pattern)):
+                link(f"include/{header.name}", header)
         for name in (library.name, *COMPANIONS):
             _link_objects(link, library.folder, f"lib{name}*.so*")
     for entry in sorted(include.iterdir()):

@@ -175,6 +175,7 @@ def make_wheels(root: Path, cudnn: str = "9.19.0") -> Path:
     for name in WHEELS:
         if name != "cudnn":
             make_library(nvidia / "cu13", name, "13.1.0")
+    (nvidia / "cu13/include/cudalibxt.h").touch()
     make_library(nvidia / "cudnn", "cudnn", cudnn)
     for part in ("ops", "cnn"):
         (nvidia / f"cudnn/lib/libcudnn_{part}.so.{cudnn.split('.')[0]}").touch()
@@ -217,6 +218,7 @@ def test_cuda_13_with_the_wheels_of_a_python_on_the_path(tmp_path: Path, environ
     for name in (
         "include/cuda_runtime.h",
         "include/cublas.h",
+        "include/cudalibxt.h",
         "include/cudnn.h",
         "include/cub/cub.cuh",
         "include/npp.h",

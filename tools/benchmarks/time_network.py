@@ -2,7 +2,8 @@
 
     python -m tools.benchmarks.time_network --generator spade --pass step --size 192 256
 
-The line: seconds (a list, one a round, the first two rounds left out) and peak_mb.
+The line: seconds (a list, one a round, the first two rounds left out), peak_mb, and on CUDA
+peak_gpu_mb.
 tests/reference/time_step.py is its counterpart in PyTorch, with the same flags. With --exchange
 FOLDER the generator's weights and a picture are left there, for the counterpart to draw it too.
 """
@@ -23,12 +24,14 @@ from numpy.typing import NDArray
 from models.published import Family, to_published
 from options.command_line import parse_train
 from options.run import RunOptions
+from tools.benchmarks.gpu_memory import PeakMemory
 
 # The first compiles, the second fills the allocator.
 UNCOUNTED = 2
 # What is exchanged: our picture, the reference's, and its weights.
 CONTRAST = 0.5
 OURS, THEIRS, WEIGHT = "ours.npy", "theirs.npy", "weight."
+BARE = ("--lambda-vgg", "0", "--ema-decay", "0")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,19 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
     from tools.start import start_jittor
 
-    start_jittor(options.device)
-    run = prepare_pass(options)
-    if options.exchange:
-        # A process for it alone: drawing would add to the peak of a step.
-        return 0
-    seconds = []
-    for _ in range(UNCOUNTED + options.rounds):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds[UNCOUNTED:], "peak_mb": round(peak)}))
+    route = start_jittor(options.device)
+    print_times(lambda: prepare_pass(options), options.rounds, gpu=route.device == "cuda")
     return 0
+
+
+def print_times(prepare: Callable[[], Callable[[], object]], rounds: int, *, gpu: bool) -> None:
+    """Time the passes of what `prepare` returns, and print the JSON line."""
+    seconds = []
+    with PeakMemory() as peak_memory:
+        run = prepare()
+        for _ in range(UNCOUNTED + rounds):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result = {"seconds": seconds[UNCOUNTED:], "peak_mb": round(peak)}
+    if gpu:
+        result["peak_gpu_mb"] = peak_memory.megabytes
+    print(json.dumps(result))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,6 +74,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exchange", metavar="FOLDER", help="draw one picture, and time nothing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--complete", action="store_true", help="ours: with VGG-19 (random weights) and the average"
+    )
     return parser.parse_args(argv)
 
 
@@ -75,12 +87,14 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     from models.layers.convolution import fold_spectral_norm
     from models.layout import Layout
     from models.methods import create_method
+    from models.networks.vgg import VGG19
     from tools.benchmarks.layouts import read_layouts
     from training.learner import Learner
     from training.variables import name_variables
 
     height, width = options.size
-    method = create_method(network_options(options))
+    with_vgg = options.complete and options.kind == "step"
+    method = create_method(network_options(options), VGG19() if with_vgg else None)
     ids = read_layouts(options.layouts, options.batch, height, width, options.classes)
     pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
     image = jt.array(pixels.astype(np.float32))
@@ -128,11 +142,11 @@ def write_exchange(folder: Path, generator: Family, state: Mapping[str, NDArray]
 
 
 def network_options(options: argparse.Namespace) -> RunOptions:
-    """The published network of that size, without VGG and EMA, which its counterpart lacks."""
+    """The published network of that size; VGG and EMA, which its counterpart lacks, if asked."""
     flags = ["--schedule", "main", "--generator", options.generator]
     flags += ["--size", *map(str, options.size), "--classes", str(options.classes)]
     flags += ["--halvings", str(options.halvings), "--channels", str(options.channels)]
-    return parse_train([*flags, "--lambda-vgg", "0", "--ema-decay", "0"])
+    return parse_train(flags if options.complete else [*flags, *BARE])
 
 
 if __name__ == "__main__":

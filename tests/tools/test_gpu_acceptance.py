@@ -1,0 +1,150 @@
+"""The acceptance program's stages on the CPU, at tiny sizes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools import gpu_acceptance
+from tools.gpu_acceptance import compare_losses, draw_curves, main, run_limited
+
+TINY = ["--size", "32", "32", "--halvings", "4", "--channels", "2"]
+SCHEDULE = """# tiny
+--size 32 48
+--classes 4
+--halvings 4
+--channels 2
+--discriminator-channels 2
+--discriminator-layers 2
+--lambda-vgg 0
+--workers 1
+
+phase  last_epoch  batch_size  subset       learning_rate
+I      400         2           total        1e-3
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    for name in ("imgs", "labels"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for index in range(4):
+        random = np.random.default_rng(index)
+        layout = np.kron(random.integers(0, 4, (4, 6)), np.ones((8, 8))).astype(np.uint16)
+        image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"data/imgs/p{index}.png")
+        Image.fromarray(layout).save(tmp_path / f"data/labels/p{index}.png")
+    (tmp_path / "tiny.txt").write_text(SCHEDULE)
+    return tmp_path
+
+
+def stage(name: str, folder: Path, *flags: str) -> int:
+    return main([name, "--output_path", str(folder / "out"), "--device", "cpu", *flags])
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "out/report.json").read_text())
+
+
+def test_a_killed_run_goes_on(dataset: Path) -> None:
+    flags = ["--data", str(dataset / "data"), "--minutes", "3", "--"]
+    assert stage("resume", dataset, *flags, "--schedule", str(dataset / "tiny.txt")) == 0
+    found = report(dataset)["resume"]
+    assert 0 < found["checkpoint"] < found["killed_after"]
+    assert found["every_step_once"]
+    # on the CPU the same steps have the same losses to the last bit
+    assert set(found["differences"].values()) == {0.0}
+
+
+def test_a_training_run_leaves_curves_and_pictures(dataset: Path) -> None:
+    flags = ["--data", str(dataset / "data"), "--minutes", "1.07", "--"]
+    assert stage("train", dataset, *flags, "--schedule", str(dataset / "tiny.txt")) == 0
+    found = report(dataset)["train"]
+    assert found["steps"] > 0 and found["code"] in (0, 130)
+    for name in ("losses.png", "samples.png"):
+        with Image.open(dataset / "out" / name) as picture:
+            assert picture.width > 100
+
+
+def test_a_stage_keeps_to_its_time_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_ends(command: list[str], seconds: float) -> gpu_acceptance.Done:
+        return run_limited([sys.executable, "-c", "import time; time.sleep(60)"], 0.1)
+
+    monkeypatch.setattr(gpu_acceptance, "run_limited", never_ends)
+    assert stage("phases-tsit", tmp_path, *TINY) == 1
+    rows = report(tmp_path)["phases-tsit"]["rows"]
+    assert [row["batch"] for row in rows] == [2, 30, 5, 5]
+    assert all("stopped at the time limit" in row["said"] for row in rows[:3])
+
+
+def test_each_phase_is_timed_and_stages_share_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def answers(command: list[str], seconds: float) -> gpu_acceptance.Done:
+        asked.append(command)
+        return gpu_acceptance.Done(0, 'noise\n{"seconds": [3, 1, 2], "peak_gpu_mb": 7}\n', "")
+
+    monkeypatch.setattr(gpu_acceptance, "run_limited", answers)
+    assert stage("phases-tsit", tmp_path, *TINY) == stage("phases-spade", tmp_path, *TINY) == 0
+    rows = report(tmp_path)["phases-spade"]["rows"]
+    assert [row["phase"] for row in rows] == ["I", "II", "III", "IV"]
+    assert [row["batch"] for row in rows] == [2, 30, 5, 5]
+    assert {row["seconds"] for row in rows} == {2} and {row["peak_gpu_mb"] for row in rows} == {7}
+    # III and IV are the same step
+    assert len(asked) == 6 and all("--complete" in command for command in asked)
+    assert set(report(tmp_path)) == {"phases-tsit", "phases-spade"}
+
+
+def test_what_the_doctor_finds_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"ok": False, "findings": [{"name": "Adam", "status": "fault", "value": "off"}]}
+    done = gpu_acceptance.Done(1, json.dumps(said), "")
+    monkeypatch.setattr(gpu_acceptance, "run_limited", lambda command, seconds: done)
+    assert stage("doctor", tmp_path) == 1
+    assert report(tmp_path)["doctor"]["findings"] == said["findings"]
+
+
+def test_the_speed_stage_wants_pytorch_beside_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")
+    row = {"model": "tsit", "seconds": 1.0}
+    for ratio, code in (({}, 1), ({"ratio": 1.2}, 0)):
+        monkeypatch.setattr(
+            gpu_acceptance.benchmark, "measure_speed", lambda given, r=ratio: [row | r]
+        )
+        assert stage("speed", tmp_path) == code
+
+
+def test_a_stage_without_its_dataset_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stage("train", tmp_path) == 2
+    assert "--data names none" in capsys.readouterr().err
+
+
+def test_losses_are_compared_by_the_largest() -> None:
+    assert compare_losses({"a": 10.0, "b": 0.0}, {"a": 10.0, "b": 0.5}) == 0.05
+
+
+def test_curves_show_every_loss() -> None:
+    records = [{"step": s, "losses": {"gan": 1.0 / s, "vgg": float(s)}} for s in range(1, 9)]
+    picture = np.asarray(draw_curves(records))
+    for colour in gpu_acceptance.COLOURS[:2]:
+        assert (picture == colour).all(axis=-1).sum() > 100
+
+
+def test_the_killed_process_is_the_one_that_trains() -> None:
+    done = run_limited([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], 10)
+    assert done.code == -signal.SIGKILL

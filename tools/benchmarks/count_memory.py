@@ -1,0 +1,100 @@
+"""Counts what a training step of `main` keeps in a GPU's memory; nothing is computed or measured.
+
+    python -m tools.benchmarks.count_memory
+
+bytes = 4 * (4 G + 3 D + V + batch * M), where G, D and V are the weights of generator,
+discriminator and VGG-19 (the generator's with gradient, Adam's second moment and average, the
+discriminator's without the average), and M the values of one picture's feature maps that the
+gradient needs: input and output of every convolution of the generator's pass, the larger of the
+two passes of a step. To that come the libraries, cuDNN's workspace, and what is alive for one
+operator only: OTHER, and a fifth on top.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+GIB = 1 << 30
+CARDS = (11, 24, 40, 80)
+BATCHES = (2, 5, 30)
+# of the card: CUDA's context, cuBLAS and cuDNN with their kernels, about 1 GiB on newer cards
+OTHER = GIB
+SPARE = 1.2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table for TSIT and one for SPADE."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"))
+    parser.add_argument("--channels", type=int, default=64)
+    arguments = parser.parse_args(argv)
+    from tools.start import start_jittor
+
+    start_jittor("cpu")
+    for generator in ("tsit", "spade"):
+        weights, maps = count(generator, *arguments.size, arguments.channels)
+        print(f"{generator}: weights {4 * weights / GIB:.2f} GiB, a picture {4 * maps / GIB:.2f}")
+        for batch in BATCHES:
+            print(f"  batch {batch:2}: {memory(weights, maps, batch) / GIB:5.1f} GiB")
+        for card in CARDS:
+            print(f"  card of {card} GB: batch {largest_batch(weights, maps, card * 10**9)}")
+    return 0
+
+
+def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[int, int]:
+    """Values kept for the weights, 4 G + 3 D + V, and M, those of a picture's feature maps."""
+    import jittor as jt
+
+    from models.layers import convolution
+    from models.layout import Layout
+    from models.methods import create_method
+    from models.networks import discriminator
+    from models.networks.vgg import VGG19
+    from options.command_line import parse_train
+
+    flags = ["--schedule", "main", "--generator", generator, "--channels", str(channels)]
+    flags += ["--size", str(height), str(width)]
+    method = create_method(parse_train(flags), VGG19())
+    maps = 0
+    original: Callable[..., Any] = convolution.convolve
+
+    def counted(x: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal maps
+        y = original(x, *arguments, **named)
+        # functions of the layout are tables, a few percent of a feature map
+        if not jt.flags.no_grad:
+            maps += sum(int(v.numel()) for v in (x, y) if isinstance(v, jt.Var))
+        return y
+
+    # the shapes alone: Jittor computes nothing before a value is asked for
+    layout = Layout(jt.zeros((1, height, width), "int32"), 29)
+    with (
+        mock.patch.object(convolution, "convolve", counted),
+        mock.patch.object(discriminator, "convolve", counted),
+    ):
+        method.generator_losses(layout, jt.zeros((1, 3, height, width)))
+    sides = [method.generator_parameters(), method.discriminator_parameters()]
+    generator_count, discriminator_count = (sum(int(v.numel()) for _, v in s) for s in sides)
+    assert method.vgg is not None
+    vgg = sum(int(v.numel()) for v in method.vgg.parameters())
+    return 4 * generator_count + 3 * discriminator_count + vgg, maps
+
+
+def memory(weights: int, maps: int, batch: int) -> float:
+    """Bytes of a step of `batch` pictures."""
+    return OTHER + SPARE * 4 * (weights + batch * maps)
+
+
+def largest_batch(weights: int, maps: int, card: int) -> int:
+    """The pictures of a step that a card of that many bytes has room for; 0 for none."""
+    return max(0, int((card - memory(weights, maps, 0)) // (SPARE * 4 * maps)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
