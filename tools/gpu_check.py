@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jittor as jt
 import numpy as np
@@ -183,8 +183,7 @@ def _convolutions(draw: Callable[..., NDArray]) -> Iterator[Case]:
         yield Case(f"{name}, {height} x {width}", inputs, run, PRODUCT_LIMIT)
 
     def run_dense(x: jt.Var, weight: jt.Var, bias: jt.Var) -> Sequence[jt.Var]:
-        with jt.flag_scope(use_cuda=0):
-            layer = Linear(512, 256)
+        layer = Linear(512, 256)
         layer.weight, layer.bias = weight, bias
         return [layer(x)]
 
@@ -204,8 +203,7 @@ def _convolutions(draw: Callable[..., NDArray]) -> Iterator[Case]:
     yield Case("spectral norm", inputs, run_spectral, PRODUCT_LIMIT)
 
     def run_layer(x: jt.Var) -> Sequence[jt.Var]:
-        with jt.flag_scope(use_cuda=0):
-            layer = Conv2d(16, 32, 3, padding=1, spectral=True)
+        layer = _alike(lambda: Conv2d(16, 32, 3, padding=1, spectral=True))
         return [layer(x), layer(x)]
 
     yield Case("convolution with spectral norm, twice", (draw(2, 16, 24, 32),), run_layer, 1e-2)
@@ -393,11 +391,7 @@ def _networks() -> Iterator[Case]:
         def run(image: jt.Var, generator: str = generator) -> Sequence[jt.Var]:
             flags = ["--schedule", "quick", "--generator", generator, "--size", "64", "64"]
             flags += ["--halvings", "4", "--channels", "16", "--lambda-vgg", "0"]
-            # the same weights for both devices, whose random numbers are not the same
-            with jt.flag_scope(use_cuda=0):
-                jt.set_global_seed(5)
-                method = create_method(parse_train(flags))
-                jt.sync_all()
+            method = _alike(lambda: create_method(parse_train(flags)))
             method.train()
             layout = _layout(1, 64, 64)
             found, fake = method.generator_losses(layout, image)
@@ -405,6 +399,15 @@ def _networks() -> Iterator[Case]:
             return [fake, *found.values()]
 
         yield Case(f"{generator.upper()}: picture and losses", (pixels,), run, NETWORK_LIMIT)
+
+
+def _alike(create: Callable[[], Any]) -> Any:
+    """The same random weights on every device, whose random numbers are not the same."""
+    with jt.flag_scope(use_cuda=0):
+        jt.set_global_seed(5)
+        created = create()
+        jt.sync_all()
+    return created
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ SCHEDULE = """# tiny
 --workers 1
 
 phase  last_epoch  batch_size  subset       learning_rate
-I      400         2           total        1e-3
+I      EPOCHS      2           total        1e-3
 """
 
 
@@ -40,7 +40,8 @@ def dataset(tmp_path: Path) -> Path:
         image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
         Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"data/imgs/p{index}.png")
         Image.fromarray(layout).save(tmp_path / f"data/labels/p{index}.png")
-    (tmp_path / "tiny.txt").write_text(SCHEDULE)
+    (tmp_path / "long.txt").write_text(SCHEDULE.replace("EPOCHS", "4000"))
+    (tmp_path / "short.txt").write_text(SCHEDULE.replace("EPOCHS", "8"))
     return tmp_path
 
 
@@ -54,7 +55,7 @@ def report(folder: Path) -> dict:
 
 def test_a_killed_run_goes_on(dataset: Path) -> None:
     flags = ["--data", str(dataset / "data"), "--minutes", "3", "--"]
-    assert stage("resume", dataset, *flags, "--schedule", str(dataset / "tiny.txt")) == 0
+    assert stage("resume", dataset, *flags, "--schedule", str(dataset / "long.txt")) == 0
     found = report(dataset)["resume"]
     assert 0 < found["checkpoint"] < found["killed_after"]
     assert found["every_step_once"]
@@ -63,10 +64,10 @@ def test_a_killed_run_goes_on(dataset: Path) -> None:
 
 
 def test_a_training_run_leaves_curves_and_pictures(dataset: Path) -> None:
-    flags = ["--data", str(dataset / "data"), "--minutes", "1.07", "--"]
-    assert stage("train", dataset, *flags, "--schedule", str(dataset / "tiny.txt")) == 0
+    flags = ["--data", str(dataset / "data"), "--minutes", "3", "--"]
+    assert stage("train", dataset, *flags, "--schedule", str(dataset / "short.txt")) == 0
     found = report(dataset)["train"]
-    assert found["steps"] > 0 and found["code"] in (0, 130)
+    assert found["steps"] == 15 and found["code"] == 0
     for name in ("losses.png", "samples.png"):
         with Image.open(dataset / "out" / name) as picture:
             assert picture.width > 100
@@ -118,13 +119,23 @@ def test_what_the_doctor_finds_is_passed_on(
 def test_the_speed_stage_wants_pytorch_beside_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")
     row = {"model": "tsit", "seconds": 1.0}
     for ratio, code in (({}, 1), ({"ratio": 1.2}, 0)):
-        monkeypatch.setattr(
-            gpu_acceptance.benchmark, "measure_speed", lambda given, r=ratio: [row | r]
-        )
-        assert stage("speed", tmp_path) == code
+
+        def measures(
+            command: list[str], seconds: float, ratio: dict = ratio
+        ) -> gpu_acceptance.Done:
+            assert "NVIDIA_TF32_OVERRIDE=0" in command
+            Path(command[command.index("--json") + 1]).write_text(json.dumps([row | ratio]))
+            return gpu_acceptance.Done(0, "", "")
+
+        monkeypatch.setattr(gpu_acceptance, "run_limited", measures)
+        assert stage("speed", tmp_path, "--torch-python", sys.executable) == code
+    # one that did not end must not be taken for the last one's result
+    failed = gpu_acceptance.Done(2, "", "error: no torch")
+    monkeypatch.setattr(gpu_acceptance, "run_limited", lambda command, seconds: failed)
+    assert stage("speed", tmp_path) == 1
+    assert report(tmp_path)["speed"]["said"] == "error: no torch"
 
 
 def test_a_stage_without_its_dataset_says_so(

@@ -327,9 +327,9 @@ class Stub:
             "CUDA_VISIBLE_DEVICES": "",
         }
 
-    def run(self, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str = PROGRAM, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", program],
             env={**self.env, **more},
             cwd=self.folder,
             capture_output=True,
@@ -428,6 +428,39 @@ def test_cuda_that_cannot_be_had_is_an_error(stub: Stub) -> None:
     assert done.returncode == 2
     assert done.stdout.startswith("error: --device cuda: nvcc_path is empty in the environment")
     assert not (stub.folder / "imports").exists()
+
+
+CUDA_13 = """
+from pathlib import Path
+from tools import set_up
+from tools.cuda import CudaRoute, Driver, Toolkit
+from tools.cuda_home import CudaHome
+home = CudaHome(Path("cuda13-0123").absolute(), {}, {"bin/nvcc": "#!/bin/sh"})
+settings = {"nvcc_path": str(home.nvcc), "cc_flags": "-Dflag"}
+found = Toolkit(Path("/cuda/bin/nvcc"), (13, 0), (9, 1)), Driver((13, 0), ("H200",))
+set_up.find_cuda = lambda environ: CudaRoute("cuda13-0123", *found, settings, home)
+"""
+
+
+def test_the_home_of_cuda_13_is_there_before_jittor_is(stub: Stub) -> None:
+    done = stub.run(CUDA_13 + PROGRAM)
+    assert done.stdout == "cuda True False\n", done.stderr
+    assert done.stderr == "CUDA 13.0, cuDNN 9.1 on H200\n"
+    nvcc = stub.folder / "cuda13-0123/bin/nvcc"
+    assert nvcc.read_text() == "#!/bin/sh" and os.access(nvcc, os.X_OK)
+    seen = json.loads((stub.folder / "environment").read_text())
+    assert seen["nvcc_path"] == str(nvcc) and seen["cc_flags"] == "-Dflag"
+    assert seen["cache_name"] == "landscape-cuda13-0123"
+
+
+def test_a_cuda_that_does_not_build_leaves_the_cpu_and_a_line(stub: Stub) -> None:
+    failing = CUDA_13.replace('"-Dflag"}', '"-Dflag", "STUB_BEHAVIOUR": "fails"}')
+    done = stub.run(failing + PROGRAM)
+    assert done.stdout == "cpu True True\n", done.stderr
+    assert "CPU: Jittor could not be built with CUDA 13.0, cuDNN 9.1 on H200" in done.stderr
+    refused = stub.run(failing + PROGRAM, DEVICE="cuda")
+    assert refused.returncode == 2
+    assert refused.stdout.startswith("error: Jittor could not be compiled")
 
 
 def test_a_child_takes_its_parents_route_and_the_users_settings(stub: Stub) -> None:
