@@ -28,13 +28,15 @@ from tools.cuda_home import SHIMS, write_home
 ROOT = Path(__file__).resolve().parents[1]
 
 # Everything that Jittor builds and links at its import; a library that did not load is None.
+# Ends at once: without a GPU there is nothing to give back, and the stand-in upsets what would.
 IMPORT = """
-import json
+import json, os
 import jittor as jt
 from jittor import compile_extern as built
 names = ("cublas", "cudnn", "curand", "cufft", "cusparse", "cub_ops")
 missing = [name for name in names if not getattr(built, name, None)]
-print("BUILT " + json.dumps([jt.compiler.cache_path, missing]))
+print("BUILT " + json.dumps([jt.compiler.cache_path, missing]), flush=True)
+os._exit(0)
 """
 
 
