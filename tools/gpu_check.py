@@ -137,7 +137,7 @@ def compare(
         try:
             expected, seconds = first(case)
             got, other_seconds = second(case)
-            difference = max(map(_difference, expected, got, strict=True))
+            difference = max(_difference(a, b) for a, b in zip(expected, got, strict=True))
         except Exception as error:
             # one operator that fails must not hide the others
             said = str(error).strip().splitlines() or [type(error).__name__]

@@ -70,7 +70,7 @@ def test_what_became_of_the_build_is_said(
 ) -> None:
     toolkit = Toolkit(Path("/cuda/bin/nvcc"), (12, 2), (8, 9))
     monkeypatch.setattr(cuda_build, "find_toolkits", lambda environ, home: [toolkit])
-    monkeypatch.setattr(cuda_build.set_up, "own_folder", lambda home: tmp_path)
+    monkeypatch.setattr("tools.set_up.own_folder", lambda home: tmp_path)
     monkeypatch.setattr(cuda_build, "IMPORT", python)
     assert cuda_build.main([]) == code
     assert says in capsys.readouterr().out

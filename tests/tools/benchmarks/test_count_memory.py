@@ -17,19 +17,19 @@ def test_weights_are_counted_once_for_each_copy_of_them() -> None:
         "--channels",
         "2",
         "--size",
-        "128",
-        "128",
+        "256",
+        "256",
     ]
     method = create_method(parse_train(flags))
     generator = sum(int(var.numel()) for _, var in method.generator_parameters())
     discriminator = sum(int(var.numel()) for _, var in method.discriminator_parameters())
     vgg = sum(9 * a * b + b for a, b in CONVOLUTIONS.values())
-    weights, _ = count("spade", 128, 128, 2)
+    weights, _ = count("spade", 256, 256, 2)
     assert weights == 4 * generator + 3 * discriminator + vgg
 
 
 def test_feature_maps_grow_with_the_pixels() -> None:
-    small, large = (count("tsit", size, size, 2)[1] for size in (128, 256))
+    small, large = (count("tsit", size, size, 2)[1] for size in (256, 512))
     # not quite four times: the discriminators' maps have a margin
     assert 3.9 * small < large <= 4 * small
 
