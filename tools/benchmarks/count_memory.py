@@ -64,8 +64,8 @@ def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[
     layout = Layout(jt.array(read_layouts("random", 1, height, width, 29)), 29)
     image = jt.zeros((1, 3, height, width))
     # Whatever asks for a value has Jittor compute all that is pending: what the layout's tables
-    # ask for is asked by the narrowest networks, and kept in the layout.
-    narrow = ["--channels", "1", "--discriminator-channels", "1", "--lambda-vgg", "0"]
+    # ask for is asked by narrow networks, and kept in the layout.
+    narrow = ["--channels", "2", "--discriminator-channels", "1", "--lambda-vgg", "0"]
     create_method(parse_train([*flags, *narrow])).generator_losses(layout, image)
     method = create_method(parse_train([*flags, "--channels", str(channels)]), VGG19())
     maps = 0
