@@ -22,6 +22,7 @@ import numpy as np
 from models.published import Family, to_published
 from options.errors import UserError
 from options.run import RunOptions
+from tools.arguments import ToolParser
 from training.checkpoint import PICKLES, SNAPSHOT_FORMAT, read_snapshot
 from training.foreign import (
     KNOWN,
@@ -297,19 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; --help lists the flags")
-
-
 def _parser() -> argparse.ArgumentParser:
-    assert __doc__ is not None
-    parser = _Parser(
-        prog="python -m tools.convert_checkpoint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("convert_checkpoint", __doc__)
     add = parser.add_argument
     add("source", metavar="SRC", help="a file of weights, or a folder with *_net_G and *_net_E")
     add("target", metavar="DST", help="a .safetensors file; for --to torch a .pth file or a folder")

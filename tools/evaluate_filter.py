@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from data.cleaning.evaluation import MEASURE_OF, evaluate
 from options.errors import UserError
+from tools.arguments import ToolParser
 from tools.make_demo_data import make
 
 
@@ -67,19 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; --help lists the flags")
-
-
 def _parser() -> argparse.ArgumentParser:
-    assert __doc__ is not None
-    parser = _Parser(
-        prog="python -m tools.evaluate_filter",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("evaluate_filter", __doc__)
     add = parser.add_argument
     add("--input_path", "--input-path", metavar="DIR", help="else landscapes are drawn")
     add("--classes", type=int, default=29, metavar="K", help="ids are 0..K-1 (29)")

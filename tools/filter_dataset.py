@@ -47,6 +47,7 @@ from data.cleaning.verdicts import (
 from data.folders import find_pairs
 from data.selections import SUBSETS
 from options.errors import UserError
+from tools.arguments import ToolParser
 
 CACHE = ".measures.sqlite"
 _COLUMNS = ("stem", "selection", "reason", "measure", "value", "threshold", "group")
@@ -325,19 +326,8 @@ def _write(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; --help lists the flags")
-
-
 def _parser() -> argparse.ArgumentParser:
-    assert __doc__ is not None
-    parser = _Parser(
-        prog="python -m tools.filter_dataset",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("filter_dataset", __doc__)
     add = parser.add_argument
     add("--input_path", "--input-path", "--data", required=True, metavar="DIR", help="the dataset")
     add("--output_path", "--output-path", metavar="DIR", help="else DIR/selections")

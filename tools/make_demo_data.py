@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data.synthetic.dataset import DemoSet, write_dataset
 from options.errors import UserError
+from tools.arguments import ToolParser
 
 
 def make(
@@ -79,19 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; --help lists the flags")
-
-
 def _parser() -> argparse.ArgumentParser:
-    assert __doc__ is not None
-    parser = _Parser(
-        prog="python -m tools.make_demo_data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("make_demo_data", __doc__)
     add = parser.add_argument
     add("--output_path", "--output-path", required=True, metavar="DIR", help="a new folder")
     add("--count", type=int, default=300, metavar="N", help="training pairs (300)")

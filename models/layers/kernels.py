@@ -2,7 +2,7 @@
 
 Jittor fuses the arithmetic as well, but runs it on one thread, and its reduction adds up in one
 running float32 sum: over 384 x 512 pixels that mean is off by 2e-5. On a GPU its own operators are
-taken (see layers.modulation and layers.reduction).
+taken (see layers.normalization and layers.reduction).
 """
 
 from __future__ import annotations
