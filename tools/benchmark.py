@@ -2,6 +2,7 @@
 
     python -m tools.benchmark speed                      both generators, forward and step
     python -m tools.benchmark speed --torch-python PATH  PyTorch of another environment
+    python -m tools.benchmark growth --plot FILE.svg     a forward pass over size, batch and classes
     python -m tools.benchmark memory                     a step of `main` phase I at 512 x 384
     python -m tools.benchmark loader --data DIR          pictures a second, at the sizes of `main`
     python -m tools.benchmark cleaning                   cleaning of drawn pairs of 1024 x 768
@@ -30,6 +31,7 @@ from options.errors import UserError
 from options.schedule import load_schedule
 from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.benchmarks.cleaning import measure_cleaning
+from tools.benchmarks.growth import cases, draw_plot
 from tools.benchmarks.time_network import OURS, THEIRS
 from training.run_folder import write_text
 
@@ -59,7 +61,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    kinds = parser.add_subparsers(required=True, metavar="speed | memory | loader | cleaning")
+    kinds = parser.add_subparsers(required=True, metavar="speed | growth | memory | ...")
     speed = kinds.add_parser("speed", help="forward pass and training step")
     speed.add_argument(
         "--generators", nargs="+", choices=("spade", "tsit"), default=["spade", "tsit"]
@@ -78,6 +80,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     speed.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     speed.add_argument("--torch-python", help="a Python with torch; default this one, if it has it")
     speed.set_defaults(run=measure_speed)
+    growth = kinds.add_parser("growth", help="a forward pass over size, batch and classes")
+    growth.add_argument("--layouts", default="random", help="folder of pairs, or random")
+    growth.add_argument("--channels", type=int, default=64)
+    growth.add_argument("--repeats", type=int, default=3, help="counted passes of each")
+    growth.add_argument("--plot", metavar="FILE", help="draw the rows as an SVG")
+    growth.set_defaults(run=measure_growth)
     memory = kinds.add_parser("memory", help="peak memory of a training step of main, phase I")
     memory.add_argument("--generators", nargs="+", choices=("spade", "tsit"), default=["tsit"])
     memory.set_defaults(run=measure_memory)
@@ -90,7 +98,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     cleaning = kinds.add_parser("cleaning", help="pairs a second, memory, duplicates, a rerun")
     add_cleaning_flags(cleaning)
     cleaning.set_defaults(run=measure_cleaning)
-    for kind in (speed, memory, loader, cleaning):
+    for kind in (speed, growth, memory, loader, cleaning):
         kind.add_argument("--json", metavar="FILE", help="write the rows there too")
     return parser.parse_args(argv)
 
@@ -198,6 +206,26 @@ def find_torch(wanted: str | None) -> str | None:
     if wanted:
         raise UserError(f"--torch-python needs torch: {python} has none; pip install torch there")
     return None
+
+
+def measure_growth(arguments: argparse.Namespace) -> list[Row]:
+    """Seconds and memory of a forward pass of each generator, along each axis of `growth`."""
+    rows = []
+    for axis, value, (height, width), batch, classes in cases():
+        for generator in ("spade", "tsit"):
+            flags = ["--generator", generator, "--pass", "forward", "--size", str(height)]
+            flags += [str(width), "--batch", str(batch), "--classes", str(classes)]
+            flags += ["--channels", str(arguments.channels), "--layouts", arguments.layouts]
+            flags += ["--rounds", str(arguments.repeats)]
+            result = run_timer([sys.executable, "-m", "tools.benchmarks.time_network", *flags])
+            row: Row = {"model": generator, "pass": "forward", "height": height, "width": width}
+            row |= {"batch": batch, "classes": classes, "axis": axis, "value": value}
+            row |= {"layouts": arguments.layouts, "peak_mb": result["peak_mb"]}
+            rows.append(row | {"seconds": _median(result)})
+            print_row(rows[-1])
+    if arguments.plot:
+        write_text(Path(arguments.plot), draw_plot(rows))
+    return rows
 
 
 def measure_memory(arguments: argparse.Namespace) -> list[Row]:
