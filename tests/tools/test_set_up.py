@@ -180,6 +180,7 @@ def test_settings_of_the_cpu(tmp_path: Path) -> None:
     assert settings["cache_name"] == "landscape-cpu"
     assert settings["use_mpi"] == "0"
     assert settings["log_silent"] == "1"
+    assert settings["use_parallel_op_compiler"] == "1"
     kept = {"cache_name": "mine", "log_silent": "0", "OMP_NUM_THREADS": "1"}
     settings = settings_for(kept, None, None, tmp_path)
     assert {name: settings.get(name, kept[name]) for name in kept} == kept
