@@ -31,6 +31,12 @@ def subsets_to_make(input_path: Path | str, subsets: Sequence[str]) -> list[str]
     return [subset for subset in dict.fromkeys(subsets) if subset != "total"]
 
 
+def parse_stems(text: str) -> frozenset[str]:
+    """Return the stems of a text in the form of a selection, each in Unicode's form NFC."""
+    lines = (unicodedata.normalize("NFC", line.strip()) for line in text.splitlines())
+    return frozenset(line for line in lines if line and line != "#" and not line.startswith("# "))
+
+
 def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None:
     """Return the stems of a subset, or None for all: 'total' where it has no file.
 
@@ -50,8 +56,7 @@ def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"a selection must be readable UTF-8 text: {path}: {error}") from None
-    lines = (unicodedata.normalize("NFC", line.strip()) for line in text.splitlines())
-    stems = frozenset(line for line in lines if line and line != "#" and not line.startswith("# "))
+    stems = parse_stems(text)
     if not stems:
         raise UserError(f"a selection must name at least one stem: {path} names none")
     return stems

@@ -18,7 +18,6 @@ import json
 import os
 import shlex
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -45,7 +44,7 @@ from data.cleaning.verdicts import (
     read_thresholds,
 )
 from data.folders import find_pairs
-from data.selections import SUBSETS
+from data.selections import SUBSETS, parse_stems
 from options.errors import UserError
 from tools.arguments import ToolParser
 
@@ -304,8 +303,7 @@ def _read_stems(path: Path) -> frozenset[str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path.name} must be UTF-8 text, a stem a line: {path}: {error}") from None
-    lines = (unicodedata.normalize("NFC", line.strip()) for line in text.splitlines())
-    return frozenset(line for line in lines if line and line != "#" and not line.startswith("# "))
+    return parse_stems(text)
 
 
 def _safe(text: str) -> str:
