@@ -11,24 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from options.command_line import parse_test
-from options.errors import UserError, missing_package
 from options.run import TestOptions
+from tools.arguments import exit_codes
 from tools.supervise import supervise
 
 
+@exit_codes(stopped="stopped: nothing was written")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 2 for what the user must mend, 1 for a fault of the program, 130 for Ctrl-C."""
-    try:
-        return draw(parse_test(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        print(f"error: {missing_package(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped: nothing was written", file=sys.stderr)
-        return 130
+    return draw(parse_test(sys.argv[1:] if argv is None else argv))
 
 
 def draw(options: TestOptions) -> int:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from options.command_line import parse_train
-from options.errors import UserError, missing_package
+from options.errors import UserError
 from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
+from tools.arguments import exit_codes
 from tools.supervise import supervise
 
 DEMO_PAIRS = 240
@@ -25,23 +26,14 @@ DEMO_TEST_LAYOUTS = 12
 DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 
 
+@exit_codes(stopped="stopped; the same command goes on from what is saved")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 1 where training failed, 130 for Ctrl-C."""
-    try:
-        options = parse_train(sys.argv[1:] if argv is None else argv)
-        schedule = load_schedule(options.training.schedule)
-        if options.training.dry_run:
-            return say_what_would_happen(options, schedule)
-        return run(options, schedule)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        print(f"error: {missing_package(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is saved", file=sys.stderr)
-        return 130
+    options = parse_train(sys.argv[1:] if argv is None else argv)
+    schedule = load_schedule(options.training.schedule)
+    if options.training.dry_run:
+        return say_what_would_happen(options, schedule)
+    return run(options, schedule)
 
 
 def run(options: RunOptions, schedule: Schedule) -> int:

@@ -1,10 +1,16 @@
-"""The command line of a tool: its docstring is the help, and a wrong flag is one line."""
+"""The command line of a program: a tool's docstring is its help, and a wrong flag is one line."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from options.errors import UserError
+from options.errors import UserError, missing_package
+
+Main: TypeAlias = Callable[..., int]
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -20,3 +26,29 @@ class ToolParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UserError(f"{message}; --help lists the flags")
+
+
+def exit_codes(stopped: str) -> Callable[[Main], Main]:
+    """Make the exit codes of a `main`: 2 for what the user must mend, 130 for Ctrl-C.
+
+    Either is one line on stderr; `stopped` is what to say at Ctrl-C.
+    """
+
+    def wrap(main: Main) -> Main:
+        @functools.wraps(main)
+        def told(argv: Sequence[str] | None = None) -> int:
+            try:
+                return main(argv)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            except ModuleNotFoundError as error:
+                print(f"error: {missing_package(error)}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(stopped, file=sys.stderr)
+                return 130
+
+        return told
+
+    return wrap

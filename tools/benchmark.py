@@ -29,6 +29,7 @@ import numpy as np
 
 from options.errors import UserError
 from options.schedule import load_schedule
+from tools.arguments import exit_codes
 from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.benchmarks.cleaning import measure_cleaning
 from tools.benchmarks.growth import cases, draw_plot
@@ -40,16 +41,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROW = "{model:6} {pass:8} {height} x {width}  batch {batch}  {seconds:8.2f} s  {rest}"
 
 
+@exit_codes(stopped="stopped")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 for what the user must mend."""
+    """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
     arguments = parse_arguments(argv)
-    try:
-        rows = arguments.run(arguments)
-        if arguments.json:
-            write_text(Path(arguments.json), json.dumps(rows, indent=1) + "\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = arguments.run(arguments)
+    if arguments.json:
+        write_text(Path(arguments.json), json.dumps(rows, indent=1) + "\n")
     return 0
 
 

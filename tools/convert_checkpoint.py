@@ -22,7 +22,7 @@ import numpy as np
 from models.published import Family, to_published
 from options.errors import UserError
 from options.run import RunOptions
-from tools.arguments import ToolParser
+from tools.arguments import ToolParser, exit_codes
 from training.checkpoint import PICKLES, SNAPSHOT_FORMAT, read_snapshot
 from training.foreign import (
     KNOWN,
@@ -271,30 +271,24 @@ def _advise(target: Path, options: RunOptions, parts: Sequence[Part]) -> str:
     )
 
 
+@exit_codes(stopped="stopped: nothing was written")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    hints = Hints(
+        size=None if arguments.size is None else tuple(arguments.size),
+        halvings=arguments.halvings,
+        classes=arguments.classes,
+        unknown_label=arguments.unknown_label,
+        instances=arguments.instances,
+    )
+    source = Path(arguments.source).expanduser()
+    target = Path(arguments.target).expanduser()
     try:
-        arguments = _parser().parse_args(argv)
-        hints = Hints(
-            size=None if arguments.size is None else tuple(arguments.size),
-            halvings=arguments.halvings,
-            classes=arguments.classes,
-            unknown_label=arguments.unknown_label,
-            instances=arguments.instances,
-        )
-        source = Path(arguments.source).expanduser()
-        target = Path(arguments.target).expanduser()
         for line in convert(source, target, arguments.to, hints, arguments.weights):
             print(line)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: DST must be written: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped: nothing was written", file=sys.stderr)
-        return 130
+        raise UserError(f"DST must be written: {error}") from None
     return 0
 
 

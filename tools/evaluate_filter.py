@@ -23,47 +23,40 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.cleaning.evaluation import MEASURE_OF, evaluate
-from options.errors import UserError
-from tools.arguments import ToolParser
+from tools.arguments import ToolParser, exit_codes
 from tools.make_demo_data import make
 
 
+@exit_codes(stopped="stopped")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
-    try:
-        given = _parser().parse_args(argv)
-        workers = len(os.sched_getaffinity(0)) if given.workers is None else given.workers
-        with tempfile.TemporaryDirectory() as folder:
-            path = given.input_path
-            if path is None:
-                path = Path(folder) / "drawn landscapes"
-                height, width = given.size
-                make(path, given.count, 1, height, width, given.seed, workers)
-            bar = tqdm(desc="measuring", unit="pair", delay=0.5)
+    given = _parser().parse_args(argv)
+    workers = len(os.sched_getaffinity(0)) if given.workers is None else given.workers
+    with tempfile.TemporaryDirectory() as folder:
+        path = given.input_path
+        if path is None:
+            path = Path(folder) / "drawn landscapes"
+            height, width = given.size
+            make(path, given.count, 1, height, width, given.seed, workers)
+        bar = tqdm(desc="measuring", unit="pair", delay=0.5)
 
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-            with bar:
-                result = evaluate(
-                    path,
-                    classes=given.classes,
-                    unknown_label=given.unknown_label,
-                    count=given.count,
-                    share=given.share,
-                    rounds=given.rounds,
-                    seed=given.seed,
-                    workers=workers,
-                    faults=given.faults,
-                    progress=show,
-                )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        with bar:
+            result = evaluate(
+                path,
+                classes=given.classes,
+                unknown_label=given.unknown_label,
+                count=given.count,
+                share=given.share,
+                rounds=given.rounds,
+                seed=given.seed,
+                workers=workers,
+                faults=given.faults,
+                progress=show,
+            )
     print(json.dumps(asdict(result), indent=1) if given.json else result.text())
     return 0
 

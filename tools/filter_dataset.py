@@ -46,7 +46,7 @@ from data.cleaning.verdicts import (
 from data.folders import find_pairs
 from data.selections import SUBSETS, parse_stems
 from options.errors import UserError
-from tools.arguments import ToolParser
+from tools.arguments import ToolParser, exit_codes
 
 CACHE = ".measures.sqlite"
 _COLUMNS = ("stem", "selection", "reason", "measure", "value", "threshold", "group")
@@ -160,26 +160,20 @@ def make_selections(
     return Selections(total, first_left, second_left, found.total, output, lines)
 
 
+@exit_codes(stopped="stopped; the same command goes on from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
-    try:
-        arguments = _parser().parse_args(argv)
-        made = make_selections(
-            arguments.input_path,
-            arguments.output_path,
-            classes=arguments.classes,
-            unknown_label=arguments.unknown_label,
-            target=tuple(arguments.target) if arguments.target else None,
-            thresholds_path=arguments.thresholds,
-            kept=arguments.kept,
-            workers=arguments.workers,
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    arguments = _parser().parse_args(argv)
+    made = make_selections(
+        arguments.input_path,
+        arguments.output_path,
+        classes=arguments.classes,
+        unknown_label=arguments.unknown_label,
+        target=tuple(arguments.target) if arguments.target else None,
+        thresholds_path=arguments.thresholds,
+        kept=arguments.kept,
+        workers=arguments.workers,
+    )
     print("\n".join(made.lines))
     return 0
 

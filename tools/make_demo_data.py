@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data.synthetic.dataset import DemoSet, write_dataset
 from options.errors import UserError
-from tools.arguments import ToolParser
+from tools.arguments import ToolParser, exit_codes
 
 
 def make(
@@ -53,26 +53,20 @@ def make(
         return write_dataset(Path(output_path).expanduser(), wanted, workers, show)
 
 
+@exit_codes(stopped="stopped; the same command draws what is missing")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
-    try:
-        arguments = _parser().parse_args(argv)
-        height, width = arguments.size
-        drawn = make(
-            arguments.output_path,
-            count=arguments.count,
-            test_count=arguments.test_count,
-            height=height,
-            width=width,
-            seed=arguments.seed,
-            workers=arguments.workers,
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command draws what is missing", file=sys.stderr)
-        return 130
+    arguments = _parser().parse_args(argv)
+    height, width = arguments.size
+    drawn = make(
+        arguments.output_path,
+        count=arguments.count,
+        test_count=arguments.test_count,
+        height=height,
+        width=width,
+        seed=arguments.seed,
+        workers=arguments.workers,
+    )
     if drawn:
         print(f"drawn: {drawn} pairs and test layouts in {arguments.output_path}")
     else:
