@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from data.files import write_text
 from data.folders import Pair, PairFolder, stem_of
 from data.images import PictureError, inspect_image
 from data.labels import read_instances, read_label
@@ -78,7 +78,7 @@ class Report:
     def save(self, path: Path | str) -> None:
         """Write the report as UTF-8 text, whole or not at all."""
         # File names that are no valid Unicode are written with escapes.
-        _write(Path(path), self.text().encode("utf-8", errors="backslashreplace"))
+        write_text(Path(path), self.text())
 
     def require(self, bad_pair_limit: float, saved_at: Path | str | None = None) -> None:
         """Raise UserError where no pair is good or a greater share than the limit is bad."""
@@ -343,7 +343,7 @@ class _Cache:
             if not facts.broken and self._keys[pair.stem] is not None
         }
         stored = json.dumps({"form": self._form, "pairs": entries}, separators=(",", ":"))
-        _write(self._path, stored.encode())
+        write_text(self._path, stored)
 
 
 def _stamp(pair: Pair) -> list[list[Any]] | None:
@@ -353,15 +353,6 @@ def _stamp(pair: Pair) -> list[list[Any]] | None:
     except OSError:
         return None
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from data.files import write_text
 from options.errors import UserError
 from options.schedule import load_schedule
 from tools.arguments import exit_codes
@@ -34,7 +35,6 @@ from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.benchmarks.cleaning import measure_cleaning
 from tools.benchmarks.growth import cases, draw_plot
 from tools.benchmarks.time_network import OURS, THEIRS
-from training.run_folder import write_text
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]

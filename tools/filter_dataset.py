@@ -43,6 +43,7 @@ from data.cleaning.verdicts import (
     meet_targets,
     read_thresholds,
 )
+from data.files import write_text
 from data.folders import find_pairs
 from data.selections import SUBSETS, parse_stems
 from options.errors import UserError
@@ -305,17 +306,12 @@ def _safe(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(text.encode("utf-8", "backslashreplace"))
-        os.replace(draft, path)
+        write_text(path, text)
     except OSError as error:
         raise UserError(
             f"the selections must be writable: {path}: {error.strerror}; mend it and run again"
         ) from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,9 +30,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from data.files import write_text
 from options.errors import UserError
 from options.schedule import load_schedule
-from training.run_folder import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "train", "resume")

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data.files import write_text
 from options.errors import UserError
 from options.run import RunOptions
 from training.phases import Progress
-from training.run_folder import write_text
 from training.tensor_file import Tensor, read_metadata, read_tensors, write_tensors
 from training.variables import assign_arrays, name_variables
 

@@ -22,9 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data.files import write_text
 from options.errors import UserError
 from options.run import RunOptions
-from training.tensor_file import replace_file
 
 # May differ from one start of a run to the next without a word.
 FREE = {
@@ -192,11 +192,6 @@ def describe_environment(device: str, processes: int) -> dict[str, Any]:
         "processes": processes,
         "executable": sys.executable,
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def cut_stats(path: Path, step: int) -> None:

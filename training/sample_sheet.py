@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from data.classes import class_names, colourise, palette
+from data.files import replace_file
 from data.transforms import resize_layout
-from training.tensor_file import replace_file
 
 MARGIN = 6
 TEXT_HEIGHT = 18

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from training.tensor_file import replace_file
+from data.files import replace_file
 
 FOLDER = "archive"
 # PyTorch's storage class of each kind of number.

@@ -14,9 +14,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from data.files import replace_file
 from options.errors import UserError
 from options.run import LossOptions
 from training.safe_pickle import read_pickle
@@ -88,23 +90,21 @@ def download(url: str, path: Path, say: Say) -> Path:
     Raises OSError where the network, the server or the disk fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    told = time.monotonic()
-    try:
-        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
-            total = int(answer.headers.get("Content-Length") or 0)
-            with open(temporary, "wb") as file:
-                while block := answer.read(1 << 20):
-                    file.write(block)
-                    if time.monotonic() - told > 10:
-                        told = time.monotonic()
-                        say(f"  {file.tell() >> 20} of {total >> 20} MB")
-                if total and file.tell() != total:
-                    raise urllib.error.URLError(f"{file.tell()} bytes came of {total}")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
+        total = int(answer.headers.get("Content-Length") or 0)
+        replace_file(path, lambda file: _copy(answer, file, total, say))
     return path
+
+
+def _copy(answer: BinaryIO, file: BinaryIO, total: int, say: Say) -> None:
+    told = time.monotonic()
+    while block := answer.read(1 << 20):
+        file.write(block)
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
+            say(f"  {file.tell() >> 20} of {total >> 20} MB")
+    if total and file.tell() != total:
+        raise urllib.error.URLError(f"{file.tell()} bytes came of {total}")
 
 
 def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

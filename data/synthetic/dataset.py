@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data.files import replace_file, write_text
 from data.synthetic.noise import stream
 from data.synthetic.picture import LARGEST, SMALLEST, draw_pair, style_of
 from data.workers import Progress, run_all
@@ -154,7 +155,7 @@ def _alone_in(root: Path) -> Iterator[None]:
 
 
 def _complete(root: Path, wanted: DemoSet, workers: int, progress: Progress | None) -> int:
-    _write_whole(root / MARKER, _as_json(asdict(wanted)))
+    write_text(root / MARKER, _as_json(asdict(wanted)))
     present: set[str] = set()
     for folder in (IMAGES, LABELS, TEST_LABELS):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -172,7 +173,7 @@ def _complete(root: Path, wanted: DemoSet, workers: int, progress: Progress | No
     if missing:
         run_all(_writer, (root, wanted), missing, workers=workers, progress=progress)
     if missing or not (root / TABLE).is_file():
-        _write_whole(root / TABLE, _as_json(wanted.table()))
+        write_text(root / TABLE, _as_json(wanted.table()))
     return len(missing)
 
 
@@ -189,7 +190,7 @@ def _writer(root: Path, wanted: DemoSet) -> Callable[[int], None]:
                 content = _encoded(".png", layout.astype(np.uint16), [])
             # In a helper process too, where an OSError would come back as a traceback.
             with _user_mends():
-                _write_whole(root / name, content)
+                replace_file(root / name, lambda file, c=content: file.write(c), durable=False)
 
     return write
 
@@ -201,15 +202,5 @@ def _encoded(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
     return code.tobytes()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    draft = path.with_name(f".demo_{path.name}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _as_json(content: object) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
+def _as_json(content: object) -> str:
+    return json.dumps(content, indent=1) + "\n"

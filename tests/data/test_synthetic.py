@@ -270,7 +270,7 @@ def test_an_interrupted_set_is_completed(tmp_path: Path) -> None:
     assert 0 < len(list(broken.rglob("*.jpg"))) < 3
     assert not list(broken.rglob("*.tmp"))
     # As a process that was killed in the middle of a write would leave it.
-    (broken / "train/imgs/.demo_demo_5_000001.jpg.tmp").write_bytes(b"half")
+    (broken / "train/imgs/.demo_5_000001.jpg.42.tmp").write_bytes(b"half")
     next(broken.rglob("*.jpg")).unlink()
     assert write_dataset(broken, WANTED, 1, None) == 4
     assert contents(broken) == contents(whole)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from training.run_folder import write_text
+from data.files import write_text
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
 SECTIONS = {

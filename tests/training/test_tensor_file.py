@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from options.errors import UserError
-from training.tensor_file import read_metadata, read_tensors, replace_file, write_tensors
+from training.tensor_file import read_metadata, read_tensors, write_tensors
 
 ARRAYS = {
     "weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
@@ -69,16 +69,6 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_tensors(path, {"a": Broken()}, {})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_replace_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    with pytest.raises(KeyboardInterrupt):
-        replace_file(
-            path, lambda file: (file.write(b"x"), (_ for _ in ()).throw(KeyboardInterrupt))
-        )
-        raise KeyboardInterrupt
-    assert not list(tmp_path.glob(".a*"))
 
 
 @pytest.mark.parametrize("size", [0, 5, 8, 60, -1])

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all: written beside their place, then moved there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
+
+    durable: the content is on the disk when this returns; where thousands of files are drawn again
+    after a power cut, that is not worth its time. Raises OSError where the folder refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; what UTF-8 has not is escaped.
+
+    Names of files may hold such bytes.
+    """
+    content = text.encode("utf-8", "backslashreplace")
+    replace_file(path, lambda file: file.write(content))

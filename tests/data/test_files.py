@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from data.files import replace_file, write_text
+
+
+def test_a_stop_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+
+    def stop(file: BinaryIO) -> None:
+        file.write(b"half")
+        assert len(list(tmp_path.iterdir())) == 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(path, stop)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_a_durable_file_is_waited_for(
+    tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr("os.fsync", waited.append)
+    replace_file(tmp_path / "a", lambda file: file.write(b"whole"), durable=durable)
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert len(waited) == durable
+
+
+def test_a_name_that_is_no_utf_8_is_escaped(tmp_path: Path) -> None:
+    name = b"\xe6\xb9\x96\xff".decode("utf-8", "surrogateescape")
+    write_text(tmp_path / "a.txt", f"{name}\n")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "湖\\udcff\n"
