@@ -60,13 +60,23 @@ def run(options: RunOptions, schedule: Schedule) -> int:
 
 
 def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None:
-    """Clean the dataset, so that the subsets that the schedule needs are there."""
-    from tools.filter_dataset import make_selections
+    """Clean the dataset, so that the subsets that the schedule needs are there.
+
+    They are written into the run's folder where the dataset's is read-only.
+    """
+    from tools.filter_dataset import make_selections, why_not_writable
+    from training.run_folder import RunFolder
 
     data = options.data
+    place = Path(str(data.input_path)).expanduser() / "selections"
+    # What a person has put there already, such as keep.txt, is never passed over.
+    if not place.exists() and why_not_writable(place):
+        place = RunFolder(options.training.results_path, str(options.training.name)).selections
+        print(f"the dataset is read-only: its selections are written into {place}")
     print(f"cleaning the dataset for {' and '.join(missing)}: {data.input_path}", flush=True)
     made = make_selections(
         str(data.input_path),
+        place,
         classes=data.classes,
         unknown_label=data.unknown_label,
         workers=data.workers,

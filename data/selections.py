@@ -1,7 +1,8 @@
 """Selections: which stems of a dataset a phase trains on.
 
-A selection is a text file, DIR/selections/<subset>.txt: one stem a line; empty lines, and lines
-that begin with '# ', are skipped.
+A selection is a text file, <subset>.txt: one stem a line; empty lines, and lines that begin with
+'# ', are skipped. All of a dataset stand in one folder: a run's own where it has some, as where the
+dataset is read-only, else DIR/selections.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from options.errors import UserError
 SUBSETS = ("total", "selection_1", "selection_2")
 
 
-def selection_path(input_path: Path | str, subset: str) -> Path:
+def selection_path(folder: Path, subset: str) -> Path:
     """Return where the stems of a subset are written."""
-    return Path(input_path) / "selections" / f"{subset}.txt"
+    return folder / f"{subset}.txt"
 
 
-def subsets_to_make(input_path: Path | str, subsets: Sequence[str]) -> list[str]:
-    """Return those of `subsets` that need a list of stems where the dataset has no list at all.
+def selections_folder(input_path: Path | str, own: Path) -> Path:
+    """Return the folder of the selections to train on: `own`, of a run, where it has any."""
+    return own if _has_any(own) else Path(input_path).expanduser() / "selections"
+
+
+def subsets_to_make(folder: Path, subsets: Sequence[str]) -> list[str]:
+    """Return those of `subsets` that need a list of stems where the folder has no list at all.
 
     Where it has one, none: it may be a person's, and nothing replaces that unasked.
     """
-    if any(selection_path(input_path, subset).exists() for subset in SUBSETS):
+    if _has_any(folder):
         return []
     return [subset for subset in dict.fromkeys(subsets) if subset != "total"]
 
@@ -37,20 +43,20 @@ def parse_stems(text: str) -> frozenset[str]:
     return frozenset(line for line in lines if line and line != "#" and not line.startswith("# "))
 
 
-def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None:
+def read_selection(folder: Path, subset: str) -> frozenset[str] | None:
     """Return the stems of a subset, or None for all: 'total' where it has no file.
 
     Raises UserError where the subset has no such name, its file is missing, unreadable or empty.
     """
     if subset not in SUBSETS:
         raise UserError(f"a subset must be one of {', '.join(SUBSETS)}: {subset}")
-    path = selection_path(input_path, subset)
+    path = selection_path(folder, subset)
     if not path.is_file():
         if subset == "total":
             return None
         raise UserError(
             f"the subset {subset} needs its list of stems: {path} is not there; "
-            f"make it with: python -m tools.filter_dataset --input_path {input_path}"
+            f"make it with: python -m tools.filter_dataset --input_path DIR --output_path {folder}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -62,19 +68,23 @@ def read_selection(input_path: Path | str, subset: str) -> frozenset[str] | None
     return stems
 
 
-def select_pairs(pairs: Sequence[Pair], input_path: Path | str, subset: str) -> list[Pair]:
+def select_pairs(pairs: Sequence[Pair], folder: Path, subset: str) -> list[Pair]:
     """Return the pairs of a subset in the order given.
 
     Raises UserError as `read_selection` does, and where no pair is left.
     """
-    stems = read_selection(input_path, subset)
+    stems = read_selection(folder, subset)
     if stems is None:
         return list(pairs)
     chosen = [pair for pair in pairs if pair.stem in stems]
     if not chosen:
         raise UserError(
             f"a selection must name stems of the dataset: none of the {len(stems)} in "
-            f"{selection_path(input_path, subset)} (such as {min(stems)}) is a good pair of "
-            f"{input_path}; lines are file names without suffix"
+            f"{selection_path(folder, subset)} (such as {min(stems)}) is a good pair; lines are "
+            "file names without suffix"
         )
     return chosen
+
+
+def _has_any(folder: Path) -> bool:
+    return any(selection_path(folder, subset).exists() for subset in SUBSETS)

@@ -16,7 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from options.command_line import parse_train
+from options.errors import UserError
+from options.schedule import load_schedule
+from train import make_missing_selections
 from training.checkpoint import find_state
+from training.preparation import check_cheaply, describe_run
 from training.tensor_file import read_tensors
 
 REPOSITORY = Path(__file__).parents[1]
@@ -113,6 +118,37 @@ def test_missing_selections_are_made(
     assert {"total.txt", "selection_1.txt", "selection_2.txt", "report.html"} <= made
     dry = run(folder, [*train_command(folder, "other", "--dry-run"), "--data", "data"])
     assert dry.returncode == 0 and "would make" not in dry.stdout
+
+
+def test_a_read_only_dataset_has_its_selections_in_the_run_s_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = tmp_path / "data"
+    shutil.copytree(folder / "data/train", dataset / "train")
+    # Nobody, not even root, can make a folder in the place of a link that leads nowhere.
+    (dataset / "selections").symlink_to(tmp_path / "nowhere/selections")
+    flags = ["--data", str(dataset), "--results-path", str(tmp_path / "results"), "--name", "run"]
+    options = parse_train([*flags, "--schedule", str(folder / "tiny.txt")])
+    schedule = load_schedule(options.training.schedule)
+    missing = check_cheaply(options, schedule, 1)
+    make_missing_selections(options, missing)
+    own = tmp_path / "results/run/selections"
+    said = f"the dataset is read-only: its selections are written into {own}"
+    assert said in capsys.readouterr().out.splitlines()
+    assert missing == ["selection_1"] and (own / "selection_1.txt").is_file()
+    assert check_cheaply(options, schedule, 1) == []
+    (own / "selection_1.txt").write_text("p0\np3\np4\n")
+    plan = describe_run(options, schedule).splitlines()[-1].split()
+    assert plan[3:5] == ["selection_1", "3"]
+
+
+def test_what_a_person_has_written_is_not_passed_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "selections").write_text("mine")
+    flags = ["--data", str(tmp_path), "--results-path", str(tmp_path / "results"), "--name", "run"]
+    shutil.copytree(folder / "data/train", tmp_path / "train")
+    with pytest.raises(UserError, match=r"name another with --output_path: train\.py looks into"):
+        make_missing_selections(parse_train(flags), ["selection_1"])
+    assert not (tmp_path / "results").exists()
 
 
 def test_stopped_by_ctrl_c_and_gone_on_with(

@@ -104,7 +104,12 @@ def make_selections(
     if target is not None and thresholds_path is not None:
         raise UserError("thresholds are given or made to meet a target: drop one of the two flags")
     folder = find_pairs(root)
-    _make_writable(output)
+    refused = why_not_writable(output)
+    if refused:
+        raise UserError(
+            f"the selections need a folder that can be written: {output}: {refused}; name "
+            "another with --output_path: train.py looks into results/RUN/selections first"
+        )
     overrule = Overrule(_read_stems(output / "keep.txt"), _read_stems(output / "drop.txt"))
     both = overrule.keep & overrule.drop
     if both:
@@ -275,19 +280,16 @@ class _Bar:
         self._bar.update(done - self._bar.n)
 
 
-def _make_writable(output: Path) -> None:
-    """Find out before the work that the output can be written."""
+def why_not_writable(folder: Path) -> str | None:
+    """Make a folder and return why nothing can be written into it, None where it can."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".probe.{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise UserError(
-            f"the selections need a folder that can be written: {output}: {error.strerror}; beside "
-            "a dataset that is read-only, make a folder of links to its parts and name that, or "
-            "write elsewhere with --output_path of tools.filter_dataset"
-        ) from None
+        return error.strerror or str(error)
+    return None
 
 
 def _read_stems(path: Path) -> frozenset[str]:

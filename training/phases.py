@@ -1,6 +1,6 @@
 """The phases that a run has before it, with the pairs of each, and where the run stands.
 
-phases = plan_phases(schedule, good_pairs, input_path, Progress())
+phases = plan_phases(schedule, good_pairs, selections, Progress())
 print(describe_plan(phases, Progress()))
 """
 
@@ -95,12 +95,14 @@ def phases_to_run(schedule: Schedule, progress: Progress, only: str | None) -> l
 def plan_phases(
     schedule: Schedule,
     pairs: Sequence[Pair],
-    input_path: Path,
+    selections: Path,
     progress: Progress,
     only: str | None = None,
     epoch_images: int | None = None,
 ) -> list[PlannedPhase]:
     """Give each phase to run its pairs: those of its subset among `pairs`.
+
+    selections: the folder with the lists of stems.
 
     Raises UserError where a subset's list of stems is missing or names none of the pairs, and
     where the pairs of the epoch under way are not what they were when it began.
@@ -109,7 +111,7 @@ def plan_phases(
     chosen: dict[str, tuple[Pair, ...]] = {}
     for phase in phases_to_run(schedule, progress, only):
         if phase.subset not in chosen:
-            chosen[phase.subset] = tuple(select_pairs(pairs, input_path, phase.subset))
+            chosen[phase.subset] = tuple(select_pairs(pairs, selections, phase.subset))
         epochs = schedule.epochs(phase.name)
         plan.append(PlannedPhase(phase, epochs, chosen[phase.subset], epoch_images))
     if not plan:
@@ -119,9 +121,9 @@ def plan_phases(
     plan[0] = replace(first, steps_done=done)
     if progress.step_in_epoch and progress.pairs != first.digest:
         raise UserError(
-            f"an epoch goes on with the pairs that it began with: those of {input_path} have "
-            f"changed since epoch {progress.epoch} began ({len(first.pairs)} now); restore them, "
-            "or start a new run with another --name"
+            f"an epoch goes on with the pairs that it began with: those of phase "
+            f"{first.phase.name} have changed since epoch {progress.epoch} began "
+            f"({len(first.pairs)} now); restore them, or start a new run with another --name"
         )
     return plan
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from data.check import check_pairs
 from data.folders import Pair, find_pairs
-from data.selections import read_selection, subsets_to_make
+from data.selections import read_selection, selections_folder, subsets_to_make
 from options.errors import UserError
 from options.run import RunOptions
 from options.schedule import Schedule
@@ -69,7 +69,7 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> li
 
     Returns the subsets that have to be made first.
     """
-    _, state, _ = find_progress(options, schedule)
+    folder, state, _ = find_progress(options, schedule)
     progress = state.progress if state else Progress()
     phases = phases_to_run(schedule, progress, options.training.phase)
     check_batch_sizes(phases, processes)
@@ -81,10 +81,11 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> li
         )
     input_path = Path(str(options.data.input_path))
     find_pairs(input_path)
-    missing = subsets_to_make(input_path, [phase.subset for phase in phases])
+    selections = selections_folder(input_path, folder.selections)
+    missing = subsets_to_make(selections, [phase.subset for phase in phases])
     for phase in phases:
         if phase.subset not in missing:
-            read_selection(input_path, phase.subset)
+            read_selection(selections, phase.subset)
     return missing
 
 
@@ -110,7 +111,7 @@ def prepare_run(
     plan = plan_phases(
         schedule,
         pairs,
-        Path(str(options.data.input_path)),
+        selections_folder(str(options.data.input_path), folder.selections),
         progress,
         options.training.phase,
         options.data.epoch_images,
@@ -127,7 +128,8 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
     lines = [f"would check {len(found.pairs)} pairs of {input_path}, {found.form}"]
     start = f"go on after step {progress.step}" if state else "start anew"
     phases = phases_to_run(schedule, progress, options.training.phase)
-    missing = subsets_to_make(input_path, [phase.subset for phase in phases])
+    selections = selections_folder(input_path, folder.selections)
+    missing = subsets_to_make(selections, [phase.subset for phase in phases])
     if missing:
         lines.insert(0, f"would make {' and '.join(missing)} as tools.filter_dataset does")
         lines += [f"would {start} in {folder.path}:", schedule.describe()]
@@ -135,7 +137,7 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
     plan = plan_phases(
         schedule,
         found.pairs,
-        input_path,
+        selections,
         progress,
         options.training.phase,
         options.data.epoch_images,

@@ -5,6 +5,7 @@ environment.json  versions and machine                log.txt           what was
 stats.jsonl       one JSON object a logged step       events.*          TensorBoard's
 check.txt         the report on the pairs             samples/          sheets of pictures
 checkpoints/      see training.checkpoint             submission/       see tools.submission
+selections/       see data.selections
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class RunFolder:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    @property
+    def selections(self) -> Path:
+        """Only there where the dataset's own folder cannot be written."""
+        return self.path / "selections"
 
     @property
     def log_path(self) -> Path:

@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 
 from data.folders import Pair
-from data.selections import read_selection, select_pairs, selection_path, subsets_to_make
+from data.selections import (
+    read_selection,
+    select_pairs,
+    selection_path,
+    selections_folder,
+    subsets_to_make,
+)
 from options.errors import UserError
 
 
-def _write(root: Path, subset: str, text: str, encoding: str = "utf-8") -> None:
-    path = selection_path(root, subset)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(text.encode(encoding))
+def _write(folder: Path, subset: str, text: str, encoding: str = "utf-8") -> None:
+    folder.mkdir(exist_ok=True)
+    selection_path(folder, subset).write_bytes(text.encode(encoding))
 
 
 def _pairs(*stems: str) -> list[Pair]:
@@ -45,7 +50,9 @@ def test_order_of_the_pairs_is_kept(tmp_path: Path) -> None:
 def test_missing_file_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_selection(tmp_path, "selection_1")
-    assert f"python -m tools.filter_dataset --input_path {tmp_path}" in str(caught.value)
+    assert f"python -m tools.filter_dataset --input_path DIR --output_path {tmp_path}" in str(
+        caught.value
+    )
     assert "selection_1.txt is not there" in str(caught.value)
 
 
@@ -72,3 +79,15 @@ def test_only_a_dataset_without_any_list_is_cleaned_unasked(tmp_path: Path) -> N
     assert subsets_to_make(tmp_path, ("total",)) == []
     _write(tmp_path, "selection_1", "mine\n")
     assert subsets_to_make(tmp_path, wanted) == []
+
+
+def test_a_run_s_own_lists_go_before_the_dataset_s(tmp_path: Path) -> None:
+    dataset, own = tmp_path / "dataset", tmp_path / "run/selections"
+    dataset.mkdir()
+    own.mkdir(parents=True)
+    (own / "keep.txt").write_text("a\n")
+    assert selections_folder(dataset, own) == dataset / "selections"
+    _write(dataset / "selections", "selection_1", "a\n")
+    assert selections_folder(dataset, own) == dataset / "selections"
+    _write(own, "selection_2", "b\n")
+    assert selections_folder(dataset, own) == own

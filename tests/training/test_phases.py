@@ -30,16 +30,14 @@ MAIN = Schedule(
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    folder = tmp_path / "selections"
-    folder.mkdir()
-    (folder / "selection_1.txt").write_text("".join(f"p{i}\n" for i in range(7)))
-    (folder / "selection_2.txt").write_text("p1\np2\n")
+def selections(tmp_path: Path) -> Path:
+    (tmp_path / "selection_1.txt").write_text("".join(f"p{i}\n" for i in range(7)))
+    (tmp_path / "selection_2.txt").write_text("p1\np2\n")
     return tmp_path
 
 
-def test_every_phase_has_the_pairs_of_its_subset(dataset: Path) -> None:
-    plan = plan_phases(MAIN, PAIRS, dataset, Progress())
+def test_every_phase_has_the_pairs_of_its_subset(selections: Path) -> None:
+    plan = plan_phases(MAIN, PAIRS, selections, Progress())
     assert [len(planned.pairs) for planned in plan] == [10, 7, 2]
     # 10 // 2, 7 // 3, and fewer pairs than a batch make one step
     assert [planned.steps_per_epoch for planned in plan] == [5, 2, 1]
@@ -48,19 +46,19 @@ def test_every_phase_has_the_pairs_of_its_subset(dataset: Path) -> None:
     assert [planned.steps_done for planned in plan] == [0, 0, 0]
 
 
-def test_a_run_goes_on_in_the_middle_of_an_epoch(dataset: Path) -> None:
-    whole = plan_phases(MAIN, PAIRS, dataset, Progress())
+def test_a_run_goes_on_in_the_middle_of_an_epoch(selections: Path) -> None:
+    whole = plan_phases(MAIN, PAIRS, selections, Progress())
     progress = Progress(step=193, epoch=40, step_in_epoch=1, pairs=whole[1].digest)
-    plan = plan_phases(MAIN, PAIRS, dataset, progress)
+    plan = plan_phases(MAIN, PAIRS, selections, progress)
     assert [planned.phase.name for planned in plan] == ["II", "III"]
     assert plan[0].steps_done == 3
     with pytest.raises(UserError, match="have changed since epoch 40 began"):
-        plan_phases(MAIN, PAIRS[1:], dataset, progress)
+        plan_phases(MAIN, PAIRS[1:], selections, progress)
     # Between two epochs other pairs are another order, not a lost one.
-    plan_phases(MAIN, PAIRS[1:], dataset, replace(progress, step_in_epoch=0))
+    plan_phases(MAIN, PAIRS[1:], selections, replace(progress, step_in_epoch=0))
 
 
-def test_one_phase_needs_those_before_it(dataset: Path) -> None:
+def test_one_phase_needs_those_before_it(selections: Path) -> None:
     assert [p.name for p in phases_to_run(MAIN, Progress(), "I")] == ["I"]
     assert [p.name for p in phases_to_run(MAIN, Progress(epoch=39), "II")] == ["II"]
     assert phases_to_run(MAIN, Progress(epoch=39), "I") == []
@@ -118,8 +116,8 @@ def test_progress_goes_through_json() -> None:
     assert Progress.from_dict(json.loads(json.dumps(progress.to_dict()))) == progress
 
 
-def test_the_plan_as_a_table(dataset: Path) -> None:
-    table = describe_plan(plan_phases(MAIN, PAIRS, dataset, Progress()))
+def test_the_plan_as_a_table(selections: Path) -> None:
+    table = describe_plan(plan_phases(MAIN, PAIRS, selections, Progress()))
     assert table.splitlines()[2].split() == [
         *("II", "39-71", "3", "selection_1", "7", "66", "0", "0.0012")
     ]
