@@ -19,29 +19,13 @@ from PIL import Image
 from options.command_line import parse_train
 from options.errors import UserError
 from options.schedule import load_schedule
+from tests.tiny import write_dataset, write_schedule
 from train import make_missing_selections
 from training.checkpoint import find_state
 from training.preparation import check_cheaply, describe_run
 from training.tensor_file import read_tensors
 
 REPOSITORY = Path(__file__).parents[1]
-SCHEDULE = """# tiny
---size 32 48
---classes 4
---halvings 4
---channels 2
---discriminator-channels 2
---discriminator-layers 2
---lambda-vgg 0
---log-every 1
---sample-every 1000
---workers 1
---device cpu
-
-phase  last_epoch  batch_size  subset       learning_rate
-I      2           2           total        1e-3
-II     3           3           selection_1  2e-3
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +35,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     In `listed` one of the two selections has been written by hand.
     """
     root = tmp_path_factory.mktemp("train")
-    for name in ("train/imgs", "train/labels", "val/labels"):
-        (root / "data" / name).mkdir(parents=True)
-    for index in range(9):
-        random = np.random.default_rng(index)
-        layout = np.kron(random.integers(0, 4, (4, 6)), np.ones((8, 8))).astype(np.uint16)
-        if index >= 6:
-            Image.fromarray(layout).save(root / f"data/val/labels/t{index}.png")
-            continue
-        image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
-        Image.fromarray(image.astype(np.uint8)).save(root / f"data/train/imgs/p{index}.png")
-        Image.fromarray(layout).save(root / f"data/train/labels/p{index}.png")
+    write_dataset(root / "data", pairs=6, tests=3)
     shutil.copytree(root / "data", root / "listed")
     (root / "listed/selections").mkdir()
     (root / "listed/selections/selection_1.txt").write_text("p1\n")
-    (root / "tiny.txt").write_text(SCHEDULE)
+    write_schedule(root / "tiny.txt", "I 2 2 total 1e-3", "II 3 3 selection_1 2e-3")
     return root
 
 
@@ -102,8 +76,8 @@ def test_a_run_ends_with_a_submission(
     assert f"overview:   {place}/overview.png" in trained.stdout
     assert [step for step, _ in losses_of(folder, "unbroken")] == list(range(1, 9))
     with zipfile.ZipFile(folder / place / "submission.zip") as archive:
-        assert sorted(archive.namelist()) == ["t6.jpg", "t7.jpg", "t8.jpg"]
-        with archive.open("t7.jpg") as file, Image.open(file) as picture:
+        assert sorted(archive.namelist()) == ["t0.jpg", "t1.jpg", "t2.jpg"]
+        with archive.open("t1.jpg") as file, Image.open(file) as picture:
             assert (picture.size, picture.mode, picture.format) == ((512, 384), "RGB", "JPEG")
     with Image.open(folder / place / "overview.png") as overview:
         assert overview.width > 700
@@ -183,7 +157,7 @@ def test_stopped_by_ctrl_c_and_gone_on_with(
         assert list(mine) == list(theirs)
         for key, array in mine.items():
             np.testing.assert_array_equal(array, theirs[key], err_msg=f"{name} {key}")
-    pictures = [folder / "results" / run / "submission/t6.jpg" for run in ("broken", "unbroken")]
+    pictures = [folder / "results" / run / "submission/t0.jpg" for run in ("broken", "unbroken")]
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
@@ -208,9 +182,9 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
         assert done.returncode == 0, done.stderr
         drawn[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
     assert drawn["a"] == drawn["b"]
-    assert drawn["a"]["t6.jpg"] != drawn["raw"]["t6.jpg"]
-    own = folder / "results/unbroken/submission/t6.jpg"
-    assert own.read_bytes() == drawn["a"]["t6.jpg"]
+    assert drawn["a"]["t0.jpg"] != drawn["raw"]["t0.jpg"]
+    own = folder / "results/unbroken/submission/t0.jpg"
+    assert own.read_bytes() == drawn["a"]["t0.jpg"]
 
 
 @pytest.mark.parametrize(

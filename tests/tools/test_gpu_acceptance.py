@@ -11,37 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tiny import write_dataset, write_schedule
 from tools import gpu_acceptance
 from tools.gpu_acceptance import compare_losses, draw_curves, main, run_limited
 
 TINY = ["--size", "32", "32", "--halvings", "4", "--channels", "2"]
-SCHEDULE = """# tiny
---size 32 48
---classes 4
---halvings 4
---channels 2
---discriminator-channels 2
---discriminator-layers 2
---lambda-vgg 0
---workers 1
-
-phase  last_epoch  batch_size  subset       learning_rate
-I      EPOCHS      2           total        1e-3
-"""
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    for name in ("imgs", "labels"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    for index in range(4):
-        random = np.random.default_rng(index)
-        layout = np.kron(random.integers(0, 4, (4, 6)), np.ones((8, 8))).astype(np.uint16)
-        image = np.stack([layout * 60, 255 - layout * 60, layout * 0 + 9 * index], axis=-1)
-        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"data/imgs/p{index}.png")
-        Image.fromarray(layout).save(tmp_path / f"data/labels/p{index}.png")
-    (tmp_path / "long.txt").write_text(SCHEDULE.replace("EPOCHS", "4000"))
-    (tmp_path / "short.txt").write_text(SCHEDULE.replace("EPOCHS", "8"))
+    write_dataset(tmp_path / "data", pairs=4)
+    write_schedule(tmp_path / "long.txt", "I 4000 2 total 1e-3")
+    write_schedule(tmp_path / "short.txt", "I 8 2 total 1e-3")
     return tmp_path
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import write_dataset, write_schedule
+
 REPOSITORY = Path(__file__).parents[2]
 MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2"]
 pytestmark = pytest.mark.skipif(
@@ -140,23 +142,8 @@ def test_they_agree_on_losses_and_on_stopping(folder: Path) -> None:
 
 
 def test_a_run_of_two_processes(folder: Path) -> None:
-    from PIL import Image
-
-    for name in ("train/imgs", "train/labels", "val/labels"):
-        (folder / "data" / name).mkdir(parents=True)
-    for index in range(5):
-        layout = np.random.default_rng(index).integers(0, 4, (16, 32)).astype(np.uint16)
-        if index == 4:
-            Image.fromarray(layout).save(folder / "data/val/labels/t.png")
-            continue
-        Image.fromarray(layout).save(folder / f"data/train/labels/p{index}.png")
-        image = np.stack([layout * 60] * 3, axis=-1).astype(np.uint8)
-        Image.fromarray(image).save(folder / f"data/train/imgs/p{index}.png")
-    (folder / "tiny.txt").write_text(
-        "--size 16 32\n--classes 4\n--halvings 4\n--channels 2\n--discriminator-channels 2\n"
-        "--discriminator-layers 2\n--lambda-vgg 0\n--log-every 1\n--workers 1\n--device cpu\n"
-        "phase last_epoch batch_size subset learning_rate\nI 2 2 total 1e-3\n"
-    )
+    write_dataset(folder / "data", pairs=4, tests=1)
+    write_schedule(folder / "tiny.txt", "I 2 2 total 1e-3")
     train = [sys.executable, str(REPOSITORY / "train.py"), "--data", "data", "--schedule"]
     done = run([*MPIRUN, *train, "tiny.txt", "--name", "two"], folder)
     assert done.stdout.count("phase I: epochs 1 to 2") == 1
@@ -165,9 +152,7 @@ def test_a_run_of_two_processes(folder: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
     environment = json.loads((folder / "results/two/environment.json").read_text())
     assert environment["processes"] == 2
-    (folder / "odd.txt").write_text(
-        (folder / "tiny.txt").read_text().replace("2 2 total", "2 3 total")
-    )
+    write_schedule(folder / "odd.txt", "I 2 3 total 1e-3")
     odd = subprocess.run(
         [*MPIRUN, *train, "odd.txt", "--name", "odd"], cwd=folder, capture_output=True, text=True
     )
