@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from tools.set_up import (
     jittor_home,
     onednn_of,
     openmp_threads,
+    operator_header,
     place_onednn,
+    prepare,
     settings_for,
 )
 
@@ -181,7 +184,10 @@ def test_settings_of_the_cpu(tmp_path: Path) -> None:
     assert settings["use_mpi"] == "0"
     assert settings["log_silent"] == "1"
     assert settings["use_parallel_op_compiler"] == "1"
-    kept = {"cache_name": "mine", "log_silent": "0", "OMP_NUM_THREADS": "1"}
+    header = operator_header({}, tmp_path)
+    assert header.parent.parent == tmp_path
+    assert settings["kernel_flags"].split() == ["-include", f'"{header}"']
+    kept = {"cache_name": "mine", "kernel_flags": "-O1", "log_silent": "0", "OMP_NUM_THREADS": "1"}
     settings = settings_for(kept, None, None, tmp_path)
     assert {name: settings.get(name, kept[name]) for name in kept} == kept
 
@@ -194,6 +200,27 @@ def test_settings_of_cuda(tmp_path: Path) -> None:
     assert settings["nvcc_path"] == "/cuda/bin/nvcc"
     assert settings["cache_name"] == "landscape-cuda12.2"
     assert settings["use_cutt"] == "0"
+
+
+def test_the_header_of_the_operators_is_for_g_plus_plus_on_the_cpu(tmp_path: Path) -> None:
+    assert "kernel_flags" not in settings_for({"cc_path": "clang++"}, None, None, tmp_path)
+    assert operator_header({}, tmp_path) == operator_header({"use_mpi": "1"}, tmp_path)
+    assert operator_header({}, tmp_path) != operator_header({"cc_flags": "-O1"}, tmp_path)
+
+
+def test_operators_are_compiled_behind_the_compiled_header(tmp_path: Path) -> None:
+    include = prepare("cpu").environment.get("kernel_flags", "")
+    if "operators.h" not in include:
+        pytest.skip("this environment has a compiler or kernel_flags of its own")
+    import jittor as jt
+
+    (tmp_path / "operator.cc").write_text("#define JIT 1\n#define JIT_cpu 1\njittor::Var* x;\n")
+    flags = [word for word in shlex.split(jt.flags.cc_flags) if word != "-shared"]
+    # -H marks with ! the compiled header that is taken, and with x the one that is not
+    command = ["g++", *flags, "-g", "-H", "-S", str(tmp_path / "operator.cc"), "-o", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    header = shlex.split(include)[1]
+    assert done.stderr.splitlines()[0] == f"! {header}.gch"
 
 
 def test_mpi_is_on_under_mpirun_alone(tmp_path: Path) -> None:
@@ -284,6 +311,8 @@ if behaviour == "slow":
     import time
     pathlib.Path(os.environ["STUB"], "pid").write_text(str(os.getpid()))
     time.sleep(60)
+class flags:
+    cc_flags = "-O1 -shared -lm " + os.environ.get("kernel_flags", "")
 class compiler:
     cache_path = os.path.join(os.environ["STUB"], os.environ["cache_name"])
 os.makedirs(compiler.cache_path, exist_ok=True)
