@@ -12,8 +12,6 @@ import jittor as jt
 import numpy as np
 from numpy.typing import NDArray
 
-OUTSIDE = -1
-
 # Open addressing; a slot holds the number of a neighbourhood, and a match is compared cell by cell,
 # so that equal numbers mean equal neighbourhoods whatever the hash does.
 _SEARCH = """

@@ -69,14 +69,6 @@ class Schedule:
     def last_epoch(self) -> int:
         return self.phases[-1].last_epoch
 
-    def phase_of(self, epoch: int) -> Phase:
-        """The phase that `epoch` (from 1) belongs to; ValueError beyond the last."""
-        if epoch >= 1:
-            for phase in self.phases:
-                if epoch <= phase.last_epoch:
-                    return phase
-        raise ValueError(f"schedule {self.name} has epochs 1 to {self.last_epoch}: got {epoch}")
-
     def phase(self, name: str) -> Phase:
         """The phase called `name`; UserError names those that there are."""
         for phase in self.phases:
@@ -92,14 +84,6 @@ class Schedule:
         """The epochs of the phase called `name`."""
         index = self.phases.index(self.phase(name))
         return self.phases[index].epochs(self.phases[index - 1].last_epoch if index else 0)
-
-    def selected(self, phase: str | None = None) -> tuple[Phase, ...]:
-        """The phases to run: all, or the one called `phase`."""
-        return self.phases if phase is None else (self.phase(phase),)
-
-    def subsets(self, phase: str | None = None) -> tuple[str, ...]:
-        """The subsets that the phases to run need, each once."""
-        return tuple(dict.fromkeys(chosen.subset for chosen in self.selected(phase)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain name, phases and flags, for JSON."""

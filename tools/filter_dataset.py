@@ -36,7 +36,6 @@ from data.cleaning.survey import Settings, Survey, read_drawings, survey
 from data.cleaning.verdicts import (
     LIKENESS,
     Overrule,
-    Thresholds,
     Verdict,
     find_thresholds,
     judge,
@@ -162,7 +161,7 @@ def make_selections(
     for name, text in files.items():
         _write(output / name, text)
     total, first_left, second_left = (len(lists[subset]) for subset in SUBSETS)
-    lines = tuple(_lines(found, verdicts, thresholds, target, overrule))
+    lines = tuple(_lines(found, verdicts, target, overrule))
     return Selections(total, first_left, second_left, found.total, output, lines)
 
 
@@ -187,7 +186,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _lines(
     found: Survey,
     verdicts: Sequence[Verdict],
-    thresholds: Thresholds,
     target: tuple[float, float] | None,
     overrule: Overrule,
 ) -> list[str]:

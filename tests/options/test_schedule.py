@@ -29,11 +29,11 @@ def test_main_is_the_contests_run() -> None:
     assert schedule.flags["--lambda-feature"] == "10"
     assert schedule.flags["--gan-loss"] == "hinge"
     assert schedule.flags["--ttur"] == ""
-    assert schedule.subsets() == ("total", "selection_1", "selection_2")
 
 
 def test_quick_uses_all_subsets() -> None:
-    assert load_schedule("quick").subsets() == ("total", "selection_1", "selection_2")
+    subsets = {phase.subset for phase in load_schedule("quick").phases}
+    assert subsets == {"total", "selection_1", "selection_2"}
 
 
 @pytest.mark.parametrize("name", ["quick", "main", "aux", "pix2pixhd"])
@@ -45,7 +45,7 @@ def test_built_in_schedules_say_what_to_expect(name: str) -> None:
     assert schedule.name == name
 
 
-def test_epochs_and_phase_of_agree() -> None:
+def test_the_epochs_of_each_phase() -> None:
     schedule = load_schedule("main")
     assert schedule.phases[0].epochs(0) == range(1, 39)
     assert schedule.phases[1].epochs(38) == range(39, 72)
@@ -53,20 +53,9 @@ def test_epochs_and_phase_of_agree() -> None:
     assert schedule.last_epoch == 110
     seen = [epoch for phase in schedule.phases for epoch in schedule.epochs(phase.name)]
     assert seen == list(range(1, 111))
-    for epoch in (1, 38, 39, 71, 72, 95, 96, 110):
-        assert epoch in schedule.epochs(schedule.phase_of(epoch).name)
-    for epoch in (0, -1, 111):
-        with pytest.raises(ValueError, match="epochs 1 to 110"):
-            schedule.phase_of(epoch)
-
-
-def test_selected_phases_and_their_subsets() -> None:
-    schedule = load_schedule("main")
-    assert schedule.selected() == schedule.phases
-    assert [phase.name for phase in schedule.selected("III")] == ["III"]
-    assert schedule.subsets("III") == ("selection_2",)
+    assert schedule.phase("III") == schedule.phases[2]
     with pytest.raises(UserError, match="'V' is not; write one of I, II, III, IV"):
-        schedule.selected("V")
+        schedule.phase("V")
 
 
 def test_file_of_a_user(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Layers that the reference networks share: normalisations, spectral norm, initialisation."""
+"""Layers that the reference networks share: normalisations, spectral norm."""
 
 from __future__ import annotations
 
@@ -39,36 +39,6 @@ def spectral_instance_conv(
         in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
     )
     return nn.Sequential(spectral(convolution), nn.InstanceNorm2d(out_channels, affine=False))
-
-
-def initialise(
-    network: nn.Module,
-    *,
-    gain: float = 0.02,
-    spectral_weights: Literal["xavier", "default"] = "xavier",
-) -> nn.Module:
-    """Initialise as SPADE does: Xavier normal with a gain of 0.02, biases zero.
-
-    The published code moves a network to the GPU before this runs. PyTorch's spectral norm keeps
-    the module's `weight` as a plain tensor, which does not move, so there the call fills a stale
-    copy and every spectrally normalised convolution keeps PyTorch's default start (uniform within
-    1 / sqrt(fan_in)). `spectral_weights="default"` repeats that; "xavier" is what the call says,
-    and what the published code does on a CPU.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            if module.affine:
-                nn.init.normal_(module.weight, 1.0, gain)
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            original = getattr(module, "weight_orig", None)
-            if original is None:
-                nn.init.xavier_normal_(module.weight, gain=gain)
-            elif spectral_weights == "xavier":
-                nn.init.xavier_normal_(original, gain=gain)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return network
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
