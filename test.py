@@ -24,22 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def draw(options: TestOptions) -> int:
     from tools.start import start_jittor
-    from tools.submission import BadSubmission, make_submission, plan_submission
+    from tools.submission import plan_submission, submit
 
     if options.style_to is not None:
         return draw_strips(options)
     plan = plan_submission(options)
     print(f"{len(plan.jobs)} layouts, generator {plan.snapshot.path}", flush=True)
     start_jittor(options.device)
-    try:
-        result = make_submission(plan)
-    except BadSubmission as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{result.count} pictures: {result.folder}")
-    print(f"submission: {result.zip_path}")
-    print(f"overview:   {result.overview_path}")
-    return 0
+    return submit(plan)
 
 
 def draw_strips(options: TestOptions) -> int:

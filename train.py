@@ -119,12 +119,7 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
 
 def finish(options: RunOptions, schedule: Schedule) -> int:
     """Make the submission where the run is complete and its dataset has test layouts."""
-    from tools.submission import (
-        BadSubmission,
-        find_run_layouts,
-        make_submission,
-        plan_submission,
-    )
+    from tools.submission import find_run_layouts, plan_submission, submit
     from training.preparation import find_progress
 
     training = options.training
@@ -142,15 +137,7 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     wanted = TestOptions(
         name=training.name, results_path=training.results_path, device=training.device
     )
-    try:
-        result = make_submission(plan_submission(wanted))
-    except BadSubmission as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{result.count} pictures: {result.folder}")
-    print(f"submission: {result.zip_path}")
-    print(f"overview:   {result.overview_path}")
-    return 0
+    return submit(plan_submission(wanted))
 
 
 def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:

@@ -163,6 +163,19 @@ def make_submission(plan: SubmissionPlan, painter: Painter | None = None) -> Sub
     return Submission(folder, folder / ZIP_NAME, folder / OVERVIEW_NAME, len(plan.jobs))
 
 
+def submit(plan: SubmissionPlan, painter: Painter | None = None) -> int:
+    """Make the submission and say where it is; exit code 0, 1 where its zip is off."""
+    try:
+        made = make_submission(plan, painter)
+    except BadSubmission as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{made.count} pictures: {made.folder}")
+    print(f"submission: {made.zip_path}")
+    print(f"overview:   {made.overview_path}")
+    return 0
+
+
 def check_zip(path: Path, names: Sequence[str], size: tuple[int, int]) -> None:
     """Read a submission back: flat, these names and no other, RGB JPEGs of `size` (height, width).
 

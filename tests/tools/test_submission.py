@@ -15,12 +15,14 @@ from PIL import Image
 from data.classes import palette
 from options.errors import UserError
 from options.run import DataOptions, GeneratorOptions, RunOptions, TestOptions
+from tools import submission
 from tools.submission import (
     BadSubmission,
     check_zip,
     find_run_layouts,
     make_submission,
     plan_submission,
+    submit,
 )
 from training.checkpoint import SNAPSHOT_FORMAT
 from training.tensor_file import read_tensors, write_tensors
@@ -334,3 +336,24 @@ def test_the_zip_is_looked_at(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadSubmission, match=rule):
             check_zip(make_zip(path, files, kind), ["a.jpg"], (48, 64))
+
+
+def test_where_the_submission_is_or_why_there_is_none(
+    run: TestOptions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_submission(run)
+    painter = Painter(plan.snapshot.options)
+    assert submit(plan, painter) == 0
+    said = capsys.readouterr().out.splitlines()
+    folder = plan.output_path
+    assert said[:2] == [f"4 pictures: {folder}", f"submission: {folder / 'submission.zip'}"]
+    assert said[2] == f"overview:   {folder / 'overview.png'}"
+    before = read_files(folder)
+    write_zip = submission._write_zip
+    monkeypatch.setattr(
+        submission, "_write_zip", lambda folder, names: write_zip(folder, names[1:])
+    )
+    assert submit(plan, painter) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and "must hold 4 pictures" in printed.err
+    assert not printed.out and read_files(folder) == before
