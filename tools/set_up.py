@@ -311,7 +311,9 @@ def settings_for(
         settings["use_mpi"] = "1"
     # an empty path is Jittor's way to be told that there is no CUDA
     settings["nvcc_path"] = cuda.environment["nvcc_path"] if cuda else ""
-    if not cuda and not {"cc_path", "kernel_flags"} & before.keys():
+    # Jittor sets cc_path itself, and a child process inherits it
+    compiler = Path(before.get("cc_path") or "g++").name
+    if not cuda and compiler.startswith("g++") and "kernel_flags" not in before:
         settings["kernel_flags"] = f' -include "{operator_header(before, own)}" '
     return settings
 
@@ -595,7 +597,8 @@ def _compile_core(
         if found:
             told = json.loads(found[1])
             if "kernel_flags" in environment:
-                _precompile(operator_header(before, own), told["flags"])
+                compiler = before.get("cc_path") or "g++"
+                _precompile(compiler, operator_header(before, own), told["flags"])
             _write_whole(note, found[1])
             log.unlink(missing_ok=True)
             return Path(told["cache"])
@@ -611,7 +614,7 @@ def _compile_core(
     )
 
 
-def _precompile(header: Path, flags: str) -> None:
+def _precompile(compiler: str, header: Path, flags: str) -> None:
     """Compiles the operators' header, which halves the time that each operator takes.
 
     flags: those that Jittor compiles an operator with; its asm_tuner adds -g. Where the flags are
@@ -625,7 +628,7 @@ def _precompile(header: Path, flags: str) -> None:
         elif not word.startswith(("-l", "-L", "-Wl,", "-shared")):
             kept.append(word)
     draft = header.with_name("unfinished")
-    command = ["g++", *kept, "-g", "-x", "c++-header", str(header), "-o", str(draft)]
+    command = [compiler, *kept, "-g", "-x", "c++-header", str(header), "-o", str(draft)]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(command, capture_output=True, check=True, timeout=300)
         os.replace(draft, header.with_name(header.name + ".gch"))

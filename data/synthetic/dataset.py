@@ -15,7 +15,9 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -190,9 +192,13 @@ def _writer(root: Path, wanted: DemoSet) -> Callable[[int], None]:
                 content = _encoded(".png", layout.astype(np.uint16), [])
             # In a helper process too, where an OSError would come back as a traceback.
             with _user_mends():
-                replace_file(root / name, lambda file, c=content: file.write(c), durable=False)
+                replace_file(root / name, partial(_fill, content=content), durable=False)
 
     return write
+
+
+def _fill(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
 
 
 def _encoded(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
