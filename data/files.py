@@ -32,5 +32,9 @@ def write_text(path: Path, text: str) -> None:
 
     Names of files may hold such bytes.
     """
-    content = text.encode("utf-8", "backslashreplace")
-    replace_file(path, lambda file: file.write(content))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write bytes whole or not at all; `durable` as in `replace_file`."""
+    replace_file(path, lambda file: file.write(content), durable=durable)

@@ -15,14 +15,12 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from data.files import replace_file, write_text
+from data.files import write_bytes, write_text
 from data.synthetic.noise import stream
 from data.synthetic.picture import LARGEST, SMALLEST, draw_pair, style_of
 from data.workers import Progress, run_all
@@ -192,13 +190,9 @@ def _writer(root: Path, wanted: DemoSet) -> Callable[[int], None]:
                 content = _encoded(".png", layout.astype(np.uint16), [])
             # In a helper process too, where an OSError would come back as a traceback.
             with _user_mends():
-                replace_file(root / name, partial(_fill, content=content), durable=False)
+                write_bytes(root / name, content, durable=False)
 
     return write
-
-
-def _fill(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
 
 
 def _encoded(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import pytest
 
-from data.files import replace_file, write_text
+from data.files import replace_file, write_bytes, write_text
 
 
 def test_a_stop_leaves_what_was_there(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_only_a_durable_file_is_waited_for(
 ) -> None:
     waited: list[int] = []
     monkeypatch.setattr("os.fsync", waited.append)
-    replace_file(tmp_path / "a", lambda file: file.write(b"whole"), durable=durable)
+    write_bytes(tmp_path / "a", b"whole", durable=durable)
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert len(waited) == durable
 
