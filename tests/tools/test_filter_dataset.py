@@ -124,7 +124,7 @@ def test_the_default_output_is_what_training_reads(tmp_path: Path) -> None:
     before = _state(root)
     made = make_selections(root, workers=0, progress=False)
     assert made.total == made.stems == 12 and made.output_path == root / "selections"
-    chosen = read_selection(root, "selection_2")
+    chosen = read_selection(root / "selections", "selection_2")
     assert chosen is not None and len(chosen) == made.selection_2
     shutil.rmtree(root / "selections")
     assert _state(root) == before
