@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
-    from tools.start import rank_in_job, start_jittor
+    from tools.start import check_precision, least_capability, rank_in_job, start_jittor
     from training.preparation import check_cheaply
 
     rank, processes = rank_in_job()
@@ -53,6 +53,7 @@ def run(options: RunOptions, schedule: Schedule) -> int:
         if missing:
             make_missing_selections(options, missing)
     route = start_jittor(options.training.device)
+    check_precision(options.training.precision, route, least_capability())
     outcome = train_run(options, schedule, route.device)
     if outcome == 0 and rank == 0:
         return finish(options, schedule)

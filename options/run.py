@@ -15,10 +15,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from options.errors import UserError
 
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 SPADE_DEPTHS = {"normal": 5, "more": 6, "most": 7}
 HALVINGS = {"pix2pix": (4, 8), "pix2pixhd": (4, 6), "spade": (4, 7), "tsit": (4, 8)}
 PUBLISHED_HALVINGS = {
@@ -227,6 +228,11 @@ class TrainingOptions:
     )
     seed: int = _option(0, "seed of weights, order and noise", minimum=0, maximum=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
+    precision: Precision = _option(  # noqa: RUF009 the alias hides a Literal
+        "float32",
+        "on a GPU: of convolutions and products; weights, norms and losses stay float32 "
+        "(docs/gpu.md)",
+    )
     log_every: int = _option(10, "steps between log lines", minimum=1)
     sample_every: int = _option(1000, "steps between sample sheets", minimum=1)
     checkpoint_minutes: float = _option(
@@ -573,6 +579,10 @@ def _has_norms_to_choose(options: RunOptions) -> bool:
     return options.generator.generator != "pix2pixhd"
 
 
+def _may_use_gpu(options: RunOptions) -> bool:
+    return options.training.device != "cpu"
+
+
 def _has_vgg(options: RunOptions) -> bool:
     return options.loss.lambda_vgg > 0
 
@@ -590,6 +600,7 @@ NEEDS: dict[str, tuple[Callable[[RunOptions], bool], str]] = {
     "vgg_distance": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_weights": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_required": (_has_vgg, "--lambda-vgg above 0"),
+    "precision": (_may_use_gpu, "--device cuda"),
 }
 
 

@@ -2,6 +2,7 @@
 
     python -m tools.cuda_build                  Jittor's core and its five libraries
     python -m tools.cuda_build --kernels        also every kernel of `tools.doctor --gpu`
+    python -m tools.cuda_build --kernels --precision bfloat16        ... of its 16-bit products
 
 It takes the route of the set-up, as if a driver were there, with a cache of its own. Where there is
 no GPU, a stand-in leaves out what one would compute: this shows that everything compiles and links,
@@ -11,16 +12,20 @@ never that a number is right. That is shown by `python -m tools.doctor --gpu` on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from options.errors import UserError
+from options.run import Precision
 from tools import set_up
 from tools.cuda import CudaRoute, Driver, Refusal, choose_cuda, find_toolkits
 from tools.cuda_home import SHIMS, write_home
@@ -49,18 +54,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kernels", action="store_true", help="also the project's own kernels")
     parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="of those kernels"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=45.0,
+        help="stop the kernels after so long; what is compiled is kept",
+    )
+    parser.add_argument(
         "--capability", type=int, default=90, help="of the card to compile for, 90 for 9.0"
     )
     arguments = parser.parse_args(argv)
     try:
-        return build(arguments.capability, arguments.kernels)
+        environment = build(arguments.capability)
+        if environment is None:
+            return 1
+        if not arguments.kernels:
+            return 0
+        return compile_kernels(environment, arguments.precision, arguments.minutes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def build(capability: int, kernels: bool) -> int:
-    """Compile and link, and say what there is then; the exit code."""
+def build(capability: int) -> dict[str, str] | None:
+    """Compile and link, and say what there is then; what to start a program with, None if not."""
     before, _ = set_up.environment_of_user()
     set_up.check_python_side(before)
     home = set_up.jittor_home(before)
@@ -91,7 +110,7 @@ def build(capability: int, kernels: bool) -> int:
     log.write_text(said.stdout + said.stderr)
     if said.returncode or line is None:
         print(f"FAILED after {seconds:.0f} s: {last_error(said.stdout + said.stderr)} (log: {log})")
-        return 1
+        return None
     cache, missing = json.loads(line.removeprefix("BUILT "))
     print(f"compiled, linked and loaded in {seconds:.0f} s, in {cache}:")
     for path in sorted(Path(cache).rglob("*.so")):
@@ -99,12 +118,29 @@ def build(capability: int, kernels: bool) -> int:
             print(f"  {path.name}  {path.stat().st_size / 1e6:.1f} MB")
     if missing:
         print(f"FAILED: {', '.join(missing)} did not load (log: {log})")
-        return 1
-    if not kernels:
-        return 0
+        return None
+    return environment
+
+
+def compile_kernels(environment: dict[str, str], precision: Precision, minutes: float) -> int:
+    """Compile every kernel in that precision; the exit code, 1 also where time was too short."""
     print("kernels:", flush=True)
-    command = [sys.executable, "-m", "tools.gpu_check", "--compile-only"]
-    return subprocess.run(command, cwd=ROOT, env=environment | {"log_silent": "1"}).returncode
+    command = [sys.executable, "-m", "tools.gpu_check", "--compile-only", "--precision", precision]
+    environment = environment | {"log_silent": "1"}
+    # of its own group: the compilers that it has started end with it
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        return process.wait(60 * minutes)
+    except subprocess.TimeoutExpired:
+        print(
+            f"STOPPED after {minutes:g} minutes: what is compiled is kept, and the same command "
+            "goes on from there; --minutes gives it more time"
+        )
+        return 1
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def route_without_driver(environ: dict[str, str], home: Path) -> CudaRoute:

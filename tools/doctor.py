@@ -11,8 +11,10 @@ Works with the standard library alone, so that it can say what is not installed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -24,12 +26,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from options.errors import UserError
-from options.run import LossOptions
+from options.run import LossOptions, Precision
 from tools import set_up
 from tools.cuda import CudaRoute, Refusal, find_toolkits, text_of
+from tools.start import check_precision, least_capability
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIP_MEND = "python -m pip install -r requirements.txt"
@@ -264,10 +267,11 @@ def check_gpu(device: set_up.Device) -> list[Finding]:
     except UserError as error:
         return [Finding("GPU", "fault", str(error))]
     gpu_check: Any = importlib.import_module("tools.gpu_check")
+    cases = itertools.chain(*map(gpu_check.cases_in, _precisions_to_check(route)))
     findings = []
     name = "GPU" if route.device == "cuda" else "CPU again"
     runs = gpu_check.on_device("cpu"), gpu_check.on_device(route.device)
-    for result in gpu_check.compare(gpu_check.all_cases(), *runs):
+    for result in gpu_check.compare(cases, *runs):
         first, second = (1000 * seconds for seconds in result.seconds)
         text = f"{result.difference:.1e} (at most {result.limit:.0e}), CPU {first:.1f} ms, "
         text = result.fault or text + f"{name} {second:.1f} ms"
@@ -275,6 +279,18 @@ def check_gpu(device: set_up.Device) -> list[Finding]:
         status: Literal["ok", "fault"] = "ok" if result.agrees else "fault"
         findings.append(Finding(result.name, status, text, mend))
     return findings
+
+
+def _precisions_to_check(route: set_up.Route) -> list[Precision]:
+    """Those that the GPU can have; on the CPU all, which its arithmetic can imitate."""
+    if route.device == "cpu":
+        return list(get_args(Precision))
+    found: list[Precision] = []
+    for precision in get_args(Precision):
+        with contextlib.suppress(UserError):
+            check_precision(precision, route, least_capability())
+            found.append(precision)
+    return found
 
 
 CHECKS: tuple[Callable[[Machine], list[Finding]], ...] = (

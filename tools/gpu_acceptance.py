@@ -4,11 +4,14 @@
     python -m tools.gpu_acceptance phases-tsit              20 steps of every phase of `main`
     python -m tools.gpu_acceptance phases-spade
     python -m tools.gpu_acceptance speed --torch-python P   against PyTorch, a network a call
+    python -m tools.gpu_acceptance precision                200 steps in each precision
     python -m tools.gpu_acceptance train --data DIR         a real run, its pictures and curves
     python -m tools.gpu_acceptance resume --data DIR        killed, and gone on with
 
 Each stage is a program of its own and keeps to --minutes; what it finds goes into report.json of
---output_path, beside that of the others. Exit code 1 where a stage found something wrong.
+--output_path as it comes, beside that of the others. That folder stays small: report.json,
+speed.json, three pictures and two logs; the runs themselves lie in --runs_path. Exit code 1 where a
+stage found something wrong.
 Flags of train.py stand at the end, after `--`.
 """
 
@@ -26,20 +29,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image, ImageDraw
 
 from data.files import write_text
 from options.errors import UserError
+from options.run import Precision
 from options.schedule import load_schedule
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "train", "resume")
+STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "precision", "train", "resume")
 # not through tools.supervise: what is killed here is the training process itself
 TRAIN = "import sys, train; sys.exit(train.main(sys.argv[1:]))"
 # Losses of the same step before the kill and after it; sums of a GPU come in no fixed order.
 RESUME_LIMIT = 0.05
+# Mean losses of the last quarter of the steps against float32's, over the largest of these. Two
+# trainings that differ in rounding drift apart; one that is unstable leaves.
+DRIFT_LIMIT = 0.25
+PRECISIONS = get_args(Precision)
 COLOURS = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189))
 
 Row = dict[str, Any]
@@ -51,11 +59,12 @@ class Plan:
 
     device: str
     output: Path
+    runs: Path
     deadline: float
     size: tuple[int, int]
     halvings: int
     channels: int
-    steps: int
+    steps: int | None
     rounds: int
     generators: tuple[str, ...]
     torch_python: str | None
@@ -76,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan(
         device=arguments.device,
         output=Path(arguments.output_path).resolve(),
+        runs=Path(arguments.runs_path).resolve(),
         deadline=time.monotonic() + 60 * arguments.minutes,
         size=tuple(arguments.size),
         halvings=arguments.halvings,
@@ -110,12 +120,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--output_path", default="results/gpu_acceptance", metavar="DIR")
+    parser.add_argument("--runs_path", default="results/gpu_acceptance_runs", metavar="DIR")
     parser.add_argument("--minutes", type=float, default=9.0, help="the stage stops in time")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"))
     parser.add_argument("--halvings", type=int, default=7)
     parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=20, help="counted steps of a phase")
+    parser.add_argument("--steps", type=int, help="of a phase (20) or of a precision (200)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of ours and PyTorch's")
     parser.add_argument(
         "--generators", nargs="+", choices=("spade", "tsit"), default=("spade", "tsit")
@@ -130,6 +141,11 @@ def add_to_report(path: Path, stage: str, plan: Plan, result: Row) -> None:
     report = json.loads(path.read_text()) if path.is_file() else {}
     entry = {"device": plan.device, "gpu": describe_gpu(), **result}
     write_text(path, json.dumps(report | {stage: entry}, indent=1) + "\n")
+
+
+def note(plan: Plan, stage: str, rows: Sequence[Row]) -> None:
+    """Put down what a stage has found so far: it may be ended from outside."""
+    add_to_report(plan.output / "report.json", stage, plan, {"ok": False, "so_far": list(rows)})
 
 
 def describe_gpu() -> str | None:
@@ -169,6 +185,7 @@ def run_phases(plan: Plan, generator: str) -> Row:
         # a step does not depend on the subset or the learning rate
         rows.append({**same[0], **row} if same else row | time_steps(plan, generator, phase))
         print(json.dumps(rows[-1]), flush=True)
+        note(plan, f"phases-{generator}", rows)
     return {"ok": all("seconds" in row for row in rows), "generator": generator, "rows": rows}
 
 
@@ -177,7 +194,7 @@ def time_steps(plan: Plan, generator: str, phase: Any) -> Row:
     command = [sys.executable, "-m", "tools.benchmarks.time_network", "--complete"]
     command += ["--generator", generator, "--pass", "step", "--batch", str(phase.batch_size)]
     command += ["--size", *map(str, plan.size), "--halvings", str(plan.halvings)]
-    command += ["--channels", str(plan.channels), "--rounds", str(plan.steps)]
+    command += ["--channels", str(plan.channels), "--rounds", str(plan.steps or 20)]
     done = run_limited([*command, "--device", plan.device], plan.left)
     lines = done.stdout.strip().splitlines()
     if done.code != 0 or not lines:
@@ -207,9 +224,63 @@ def run_speed(plan: Plan) -> Row:
     return {"ok": all("ratio" in row for row in rows), "rows": rows}
 
 
+def run_precision(plan: Plan) -> Row:
+    """The same steps in each precision; all finite, and the lower ones near float32's losses."""
+    rows: list[Row] = []
+    for index, precision in enumerate(PRECISIONS):
+        seconds = plan.left / (len(PRECISIONS) - index)
+        command = [sys.executable, "-m", "tools.benchmarks.short_run", "--precision", precision]
+        command += ["--generator", plan.generators[0], "--steps", str(plan.steps or 200)]
+        command += ["--size", *map(str, plan.size), "--halvings", str(plan.halvings)]
+        command += ["--channels", str(plan.channels), "--device", plan.device]
+        done = run_limited([*command, "--seconds", str(max(1.0, seconds - 15))], seconds)
+        lines = done.stdout.strip().splitlines()
+        if done.code in (0, 1) and lines and lines[-1].startswith("{"):
+            rows.append(json.loads(lines[-1]))
+        else:
+            # exit code 2: this card or this CUDA has not got it, which is no fault
+            refused = done.code == 2 and precision != "float32"
+            rows.append({"precision": precision, "refused" if refused else "said": done.text()})
+        rows[-1] |= compare_runs(rows[0], rows[-1])
+        print(json.dumps({k: v for k, v in rows[-1].items() if k != "losses"}), flush=True)
+        note(plan, "precision", rows)
+    trained = [row for row in rows if row.get("steps")]
+    if trained:
+        draw_curves(total_losses(trained), together=True).save(plan.output / "precision.png")
+    ok = not any("said" in row or row.get("drift", 0) > DRIFT_LIMIT for row in rows)
+    return {"ok": ok, "generator": plan.generators[0], "rows": rows}
+
+
+def compare_runs(full: Row, other: Row) -> Row:
+    """How far the losses of a precision drifted from float32's, and how much faster it was."""
+    if not (full.get("seconds") and other.get("seconds")):
+        return {}
+    count = max(1, min(full["steps"], other["steps"]) // 4)
+
+    def means(row: Row) -> list[float]:
+        return [sum(values[-count:]) / count for values in row["losses"].values()]
+
+    expected = means(full)
+    pairs = zip(expected, means(other), strict=True)
+    drift = max(abs(a - b) for a, b in pairs) / max(*map(abs, expected), 1e-6)
+    return {"drift": drift, "float32_over_this": full["seconds"] / other["seconds"]}
+
+
+def total_losses(rows: Sequence[Row]) -> list[Row]:
+    """The sum of the generator's and the discriminator's losses of each run, step by step."""
+    steps = min(row["steps"] for row in rows)
+    totals = {
+        r["precision"]: [sum(v) for v in zip(*r["losses"].values(), strict=True)] for r in rows
+    }
+    return [
+        {"step": step + 1, "losses": {name: values[step] for name, values in totals.items()}}
+        for step in range(steps)
+    ]
+
+
 def run_training(plan: Plan) -> Row:
     """Train until the time is nearly up, stop as Ctrl-C does; keep curves and sample sheets."""
-    folder = plan.output / "runs/train"
+    folder = plan.runs / "train"
     with training(plan, "train", ["--sample-every", "200", "--log-every", "5"]) as process:
         # a checkpoint and a last sheet take their time
         wait_until(lambda: plan.left < 60, process)
@@ -232,7 +303,7 @@ def run_training(plan: Plan) -> Row:
 
 def run_resume(plan: Plan) -> Row:
     """Kill a run after a checkpoint, start it again, and compare the steps that it makes twice."""
-    name, folder = "resume", plan.output / "runs/resume"
+    name, folder = "resume", plan.runs / "resume"
     shutil.rmtree(folder, ignore_errors=True)
     flags = ["--log-every", "1", "--checkpoint-minutes", "0.02"]
 
@@ -309,7 +380,7 @@ def training(plan: Plan, name: str, flags: Sequence[str]) -> Iterator[subprocess
     if plan.data is None:
         raise UserError(f"stage {name} trains on a dataset: --data names none; give its folder")
     command = [sys.executable, "-c", TRAIN, "--data", str(Path(plan.data).resolve())]
-    command += ["--name", name, "--results-path", str(plan.output / "runs")]
+    command += ["--name", name, "--results-path", str(plan.runs)]
     command += ["--device", plan.device, *flags, *plan.train_flags]
     # written as it comes: what a killed process has said must be there
     with open(plan.output / f"{name}.log", "ab") as log:
@@ -343,17 +414,19 @@ def tail_of(path: Path) -> str:
     return path.read_text(errors="replace")[-1000:] if path.is_file() else ""
 
 
-def draw_curves(records: Sequence[Row]) -> Image.Image:
-    """The losses over the steps, each scaled to its own largest value."""
+def draw_curves(records: Sequence[Row], *, together: bool = False) -> Image.Image:
+    """The losses over the steps, each scaled to its own largest value, or to that of all."""
     width, height, margin = 960, 480, 40
     picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((margin, margin, width - margin, height - margin), outline="grey")
     last = max(record["step"] for record in records)
+    every = [value for record in records for value in record["losses"].values()]
     draw.text((margin, height - margin + 6), f"step 0 .. {last}", fill="black")
     for index, name in enumerate(records[0]["losses"]):
         values = [record["losses"][name] for record in records]
-        low, high = min(0.0, *values), max(*values, 1e-9)
+        shown = every if together else values
+        low, high = min(0.0, *shown), max(*shown, 1e-9)
         points = [
             (
                 margin + (width - 2 * margin) * record["step"] / last,
@@ -373,6 +446,7 @@ RUN: dict[str, Callable[[Plan], Row]] = {
     "phases-tsit": lambda plan: run_phases(plan, "tsit"),
     "phases-spade": lambda plan: run_phases(plan, "spade"),
     "speed": run_speed,
+    "precision": run_precision,
     "train": run_training,
     "resume": run_resume,
 }

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jittor as jt
 import numpy as np
@@ -23,16 +23,25 @@ from jittor import nn
 from numpy.typing import NDArray
 
 from models import losses
-from models.layers.convolution import Conv2d, Linear, SpectralNorm, add_bias, convolve
+from models.layers.convolution import (
+    Conv2d,
+    DoublingConv2d,
+    Linear,
+    SpectralNorm,
+    add_bias,
+    convolve,
+)
 from models.layers.fadain import fadain
 from models.layers.layout_feature import LayoutFeature, OneHotFeature, dense, look_up
 from models.layers.normalization import BatchNorm, instance_norm, normalise
+from models.layers.precision import Precision, computing_in
 from models.layers.reduction import mean_of_pixels, variance_of_pixels
 from models.layers.resampling import double, halve, pool_average, resize_bilinear
 from models.layout import Layout
 from models.methods import create_method
 from options.command_line import parse_train
 from training.ema import Average
+from training.loss_scale import LossScale
 from training.optimizer import Adam
 
 Function = Callable[..., Sequence[jt.Var]]
@@ -69,6 +78,18 @@ CONVOLUTIONS = (
     (512, 512, 3, 2, 1, 8, 8),
 )
 CLASSES = 29
+
+# Two sums that round to neighbours of 8 or 11 bits.
+SHORT_LIMITS: dict[Precision, float] = {"bfloat16": 2e-2, "float16": PRODUCT_LIMIT}
+# Shapes that are not above: Jittor remembers cuDNN's choice of an algorithm by shapes alone.
+SHORT_CONVOLUTIONS = (
+    (3, 64, 3, 1, 1, 40, 56),
+    (64, 128, 3, 1, 1, 40, 56),
+    (512, 512, 3, 1, 1, 10, 14),
+    (128, 64, 1, 1, 0, 40, 56),
+    (29, 64, 4, 2, 2, 40, 56),
+    (128, 256, 4, 2, 2, 21, 29),
+)
 
 
 @dataclass(frozen=True)
@@ -153,13 +174,16 @@ def _difference(expected: NDArray, got: NDArray) -> float:
     return float(np.abs(expected - got).max(initial=0)) / scale
 
 
-def all_cases() -> Iterator[Case]:
-    """Every operator in use, the small ones first."""
+def cases_in(precision: Precision) -> Iterator[Case]:
+    """Every operator in use, the small ones first; in 16 bits those that differ then."""
     random = np.random.default_rng(0)
 
     def draw(*shape: int) -> NDArray:
         return random.standard_normal(shape).astype(np.float32)
 
+    if precision != "float32":
+        yield from _short_products(draw, precision)
+        return
     yield from _norms(draw)
     yield from _layout_features(draw)
     yield from _resampling(draw)
@@ -169,8 +193,50 @@ def all_cases() -> Iterator[Case]:
     yield from _networks()
 
 
-def _convolutions(draw: Callable[..., NDArray]) -> Iterator[Case]:
-    for inside, outside, kernel, stride, padding, height, width in CONVOLUTIONS:
+def _short_products(draw: Callable[..., NDArray], precision: Precision) -> Iterator[Case]:
+    limit = SHORT_LIMITS[precision]
+
+    def shortly(function: Function) -> Function:
+        def run(*inputs: jt.Var) -> Sequence[jt.Var]:
+            with computing_in(precision):
+                return function(*inputs)
+
+        return run
+
+    for case in _plain_convolutions(draw, SHORT_CONVOLUTIONS):
+        yield Case(f"{precision}: {case.name}", case.inputs, shortly(case.function), limit)
+    partition = _layout(2, 48, 64).feature(by_picture=True).partition
+    yield Case(
+        f"{precision}: convolution of a function of the layout",
+        (draw(1, 16, 1, partition.groups), draw(32, 16, 3, 3) / np.float32(12)),
+        shortly(lambda t, w: [dense(LayoutFeature(t, partition).convolve(w, 1, 1))]),
+        limit,
+    )
+
+    def run_doubling(x: jt.Var, weight: jt.Var) -> Sequence[jt.Var]:
+        layer = DoublingConv2d(32, 16, 3)
+        layer.weight = weight
+        return [layer(x)]
+
+    inputs = (draw(2, 32, 20, 28), draw(32, 16, 3, 3) / np.float32(17))
+    yield Case(f"{precision}: transposed convolution", inputs, shortly(run_doubling), limit)
+    if precision == "float16":
+
+        def run_scaled(start: jt.Var, target: jt.Var) -> Sequence[jt.Var]:
+            parameter = start.clone().detach()
+            parameter.start_grad()
+            adam = Adam({"weight": parameter}, beta1=0.5, beta2=0.9)
+            loss = ((parameter - target.detach()) ** 2).sum()
+            adam.step(loss, 1e-2, scale=LossScale())
+            return [parameter.clone()]
+
+        yield Case("Adam with a scaled loss", (draw(64, 32, 3, 3), draw(64, 32, 3, 3)), run_scaled)
+
+
+def _plain_convolutions(
+    draw: Callable[..., NDArray], shapes: Iterable[tuple[int, ...]]
+) -> Iterator[Case]:
+    for inside, outside, kernel, stride, padding, height, width in shapes:
         fan_in = inside * kernel * kernel
         weight = draw(outside, inside, kernel, kernel) / np.float32(fan_in**0.5)
 
@@ -182,6 +248,10 @@ def _convolutions(draw: Callable[..., NDArray]) -> Iterator[Case]:
         name = f"convolution {kernel} x {kernel}, {inside} to {outside}, stride {stride}"
         inputs = (draw(2, inside, height, width), weight, draw(outside))
         yield Case(f"{name}, {height} x {width}", inputs, run, PRODUCT_LIMIT)
+
+
+def _convolutions(draw: Callable[..., NDArray]) -> Iterator[Case]:
+    yield from _plain_convolutions(draw, CONVOLUTIONS)
 
     def run_dense(x: jt.Var, weight: jt.Var, bias: jt.Var) -> Sequence[jt.Var]:
         layer = Linear(512, 256)
@@ -415,9 +485,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compile every case for CUDA, whatever it computes; exit code 1 where one cannot be."""
     parser = argparse.ArgumentParser(prog="python -m tools.gpu_check", description=main.__doc__)
     parser.add_argument("--compile-only", action="store_true", required=True)
-    parser.parse_args(argv)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
+    cases = list(cases_in(parser.parse_args(argv).precision))
     failed = 0
-    for case in all_cases():
+    for number, case in enumerate(cases, 1):
         started = time.perf_counter()
         try:
             with jt.flag_scope(use_cuda=1):
@@ -427,7 +498,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed += 1
             print(f"  FAILED {case.name}: {str(error).strip()[-300:]}", flush=True)
             continue
-        print(f"  {case.name}: {time.perf_counter() - started:.1f} s", flush=True)
+        seconds = time.perf_counter() - started
+        print(f"  {number}/{len(cases)} {case.name}: {seconds:.1f} s", flush=True)
     print(f"{failed} did not compile" if failed else "every kernel compiled, linked and loaded")
     return 1 if failed else 0
 

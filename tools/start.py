@@ -6,7 +6,12 @@ import os
 import signal
 from typing import Literal
 
+from options.errors import UserError
+from options.run import Precision
 from tools.set_up import Route, prepare
+
+# bfloat16 came with Ampere, compute capability 8.0
+BFLOAT16_CAPABILITY = 80
 
 
 def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
@@ -23,6 +28,35 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return route
+
+
+def check_precision(precision: Precision, route: Route, capability: int) -> None:
+    """Raise UserError where this route's convolutions cannot be made in that precision.
+
+    `capability` is the least compute capability of the cards in use, 80 for 8.0.
+    """
+    if precision == "float32":
+        return
+    said, mend = f"--precision {precision} needs", "leave it out, or see docs/gpu.md"
+    if route.cuda is None or route.device == "cpu":
+        raise UserError(f"{said} a GPU: this run is on the CPU; {mend}")
+    if route.cuda.home is None:
+        raise UserError(
+            f"{said} CUDA 13 with cuDNN 9: with {route.cuda.line} Jittor adds up 16-bit "
+            f"convolutions in 16 bits; {mend}"
+        )
+    if precision == "bfloat16" and capability < BFLOAT16_CAPABILITY:
+        raise UserError(
+            f"{said} compute capability 8.0: this card has {capability / 10:.1f}; "
+            "write --precision float16 or leave it out"
+        )
+
+
+def least_capability() -> int:
+    """Of the cards in use, 80 for 8.0; 0 without one. Jittor is imported."""
+    import jittor as jt
+
+    return min(jt.flags.cuda_archs, default=0) if jt.has_cuda else 0
 
 
 def rank_in_job() -> tuple[int, int]:

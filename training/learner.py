@@ -13,10 +13,12 @@ from typing import Protocol
 import jittor as jt
 import numpy as np
 
+from models.layers.precision import computing_in
 from models.layout import Layout
 from options.run import RunOptions
 from training import processes
 from training.ema import Average
+from training.loss_scale import LossScale
 from training.optimizer import Adam
 from training.variables import assign_arrays, name_variables
 
@@ -73,6 +75,10 @@ class Learner:
             "discriminator": Adam(discriminator, **betas),
         }
         self.average = Average(generator, optimizer.ema_decay)
+        self.precision = options.training.precision
+        # float16 alone has too short a range for gradients
+        scaled = self.optimizers if self.precision == "float16" else ()
+        self.scales = {side: LossScale() for side in scaled}
         method.train()
 
     def begin_stage(self, stage: str, *, fresh: bool) -> None:
@@ -94,6 +100,8 @@ class Learner:
 
         With TTUR (Heusel et al. 2017) the generator moves at half of `learning_rate`, the
         discriminator at twice. All random numbers of the step come from `seed`.
+
+        Raises GradientOverflow where float16 holds no gradient, however the loss is scaled.
         """
         jt.set_global_seed(seed)
         slow, fast = (0.5, 2.0) if self.ttur else (1.0, 1.0)
@@ -109,15 +117,18 @@ class Learner:
         return {name: value.item() for name, value in zip(losses, values, strict=True)}
 
     def _step_generator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
-        losses, _ = self.method.generator_losses(layout, image)
-        moved = self.method.stage_parameters()
-        self.optimizers["generator"].step(_total(losses), learning_rate, moved)
+        with computing_in(self.precision):
+            losses, _ = self.method.generator_losses(layout, image)
+        moved, scale = self.method.stage_parameters(), self.scales.get("generator")
+        self.optimizers["generator"].step(_total(losses), learning_rate, moved, scale)
         # The values alone: a loss, or the picture, would keep its whole graph in memory.
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _step_discriminator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
-        losses = self.method.discriminator_losses(layout, image)
-        self.optimizers["discriminator"].step(_total(losses), learning_rate)
+        with computing_in(self.precision):
+            losses = self.method.discriminator_losses(layout, image)
+        scale = self.scales.get("discriminator")
+        self.optimizers["discriminator"].step(_total(losses), learning_rate, scale=scale)
         return {name: loss.detach() for name, loss in losses.items()}
 
     @contextmanager
@@ -143,9 +154,15 @@ class Learner:
         return named | {f"average.{name}": var for name, var in self.average.state().items()}
 
     def counts(self) -> dict[str, int]:
-        """How many steps the optimizers and the average have made: part of their formulas."""
-        steps = {side: optimizer.n_step for side, optimizer in self.optimizers.items()}
-        return steps | {"average": self.average.n_update}
+        """How many steps the optimizers and the average have made: part of their formulas.
+
+        In float16 also `scale.<side>`, by how much the loss is scaled, and `good_steps.<side>`.
+        """
+        counts = {side: optimizer.n_step for side, optimizer in self.optimizers.items()}
+        counts["average"] = self.average.n_update
+        for side, scale in self.scales.items():
+            counts |= {f"scale.{side}": scale.value, f"good_steps.{side}": scale.good_steps}
+        return counts
 
     def load(
         self, arrays: Mapping[str, np.ndarray], counts: Mapping[str, int], source: str
@@ -155,6 +172,11 @@ class Learner:
         for side, optimizer in self.optimizers.items():
             optimizer.n_step = counts[side]
         self.average.n_update = counts["average"]
+        for side, scale in self.scales.items():
+            # not there where the run went on in another precision until now
+            if f"scale.{side}" in counts:
+                scale.value = counts[f"scale.{side}"]
+                scale.good_steps = counts[f"good_steps.{side}"]
 
     def snapshot(self) -> dict[str, jt.Var]:
         """The generator's side for drawing: `raw.<name>`, and `ema.<name>` where it is averaged.

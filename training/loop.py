@@ -33,6 +33,7 @@ from training.checkpoint import (
 )
 from training.learner import Learner
 from training.log import Log, Speed, describe_time, memory_mb
+from training.loss_scale import GradientOverflow
 from training.painter import Create, Painter
 from training.phases import PlannedPhase, Progress
 from training.preparation import Preparation
@@ -155,16 +156,24 @@ class _Run:
         """One step, and whatever is due after it."""
         step = self.progress.step + 1
         self.whole = False
-        losses = self.learner.step(
-            Layout(
-                jt.array(batch.layout),
-                self.options.data.classes + (self.options.data.unknown_label is not None),
-                None if batch.edges is None else jt.array(batch.edges),
-            ),
-            jt.array(batch.image),
-            learning_rate=planned.phase.learning_rate,
-            seed=derive_seed(self.options.training.seed, "step", step),
+        layout = Layout(
+            jt.array(batch.layout),
+            self.options.data.classes + (self.options.data.unknown_label is not None),
+            None if batch.edges is None else jt.array(batch.edges),
         )
+        try:
+            losses = self.learner.step(
+                layout,
+                jt.array(batch.image),
+                learning_rate=planned.phase.learning_rate,
+                seed=derive_seed(self.options.training.seed, "step", step),
+            )
+        except GradientOverflow:
+            raise TrainingFailed(
+                f"gradients must be finite: at step {step} float16 holds none, even with a loss "
+                f"that is not scaled up; the last good state is of step {max(0, self.saved_step)}; "
+                "go on from it with --precision bfloat16 or float32"
+            ) from None
         losses, stopping = processes.agree(losses, self.stop.asked)
         self._check_finite(losses, planned, step)
         self._advance(planned)
@@ -267,6 +276,7 @@ class _Run:
             "step": progress.step,
             "losses": losses,
             "learning_rate": phase.learning_rate,
+            **{f"{side}_loss_scale": s.value for side, s in self.learner.scales.items()},
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(rate, 3),
             "memory_mb": _memory_mb(),

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 import jittor as jt
 
 from training import processes
+from training.loss_scale import LossScale
 
 EPSILON = 1e-8
 
@@ -35,15 +36,32 @@ class Adam:
         self.second = {name: _zeros(var) for name, var in self.parameters.items()}
         self.first = {name: _zeros(var) for name, var in self.parameters.items()} if beta1 else {}
 
-    def step(self, loss: jt.Var, learning_rate: float, only: Collection[str] | None = None) -> None:
+    def step(
+        self,
+        loss: jt.Var,
+        learning_rate: float,
+        only: Collection[str] | None = None,
+        scale: LossScale | None = None,
+    ) -> None:
         """Move the parameters, and these alone, against the gradient of the scalar `loss`.
 
         `only` names those that this step moves; without it all. The graph of `loss` is given up: no
-        other gradient can be taken through it.
+        other gradient can be taken through it. With a `scale` nothing moves where the gradient is
+        not finite, and all of it is in memory at once.
+
+        Raises GradientOverflow where that scale can go no lower.
         """
         moved = {n: var for n, var in self.parameters.items() if only is None or n in only}
-        gradients = jt.grad(loss, list(moved.values()), retain_graph=False)
+        # a variable, as every number is that changes: Jittor compiles constants into its kernels
+        factor = None if scale is None else jt.array([float(scale.value)])
+        scaled = loss if factor is None else loss * factor
+        gradients = jt.grad(scaled, list(moved.values()), retain_graph=False)
         processes.average(gradients)
+        if scale is not None:
+            finite = _are_finite(gradients)
+            scale.update(finite)
+            if not finite:
+                return
         self.n_step += 1
         corrected1 = 1 - self.beta1**self.n_step
         corrected2 = math.sqrt(1 - self.beta2**self.n_step)
@@ -56,15 +74,23 @@ class Adam:
         jt.flags.node_order = 1
         try:
             for (name, parameter), gradient in zip(moved.items(), gradients, strict=True):
-                self._update(name, parameter, gradient, rate, epsilon)
+                self._update(name, parameter, gradient, factor, rate, epsilon)
         finally:
             jt.flags.node_order = 0
 
     def _update(
-        self, name: str, parameter: jt.Var, gradient: jt.Var, rate: float, epsilon: float
+        self,
+        name: str,
+        parameter: jt.Var,
+        gradient: jt.Var,
+        factor: jt.Var | None,
+        rate: float,
+        epsilon: float,
     ) -> None:
         # Not fused with the operator that made it: that would be another kernel for each.
         g = gradient.stop_grad().stop_fuse().reshape(-1)
+        if factor is not None:
+            g = g / factor
         v = self.second[name]
         v_new = self.beta2 * v + (1 - self.beta2) * g * g
         m_new = g
@@ -86,6 +112,12 @@ class Adam:
         """The moments, flat: `second.<name>`, and `first.<name>` where beta1 is not 0."""
         state = {f"second.{name}": var for name, var in self.second.items()}
         return state | {f"first.{name}": var for name, var in self.first.items()}
+
+
+def _are_finite(gradients: list[jt.Var]) -> bool:
+    """Whether every number is: one that is not leaves its trace in the sum."""
+    sums = [gradient.stop_grad().stop_fuse().reshape(-1).sum() for gradient in gradients]
+    return math.isfinite(jt.concat(sums).sum().item())
 
 
 def _zeros(var: jt.Var) -> jt.Var:

@@ -55,6 +55,7 @@ SAID = {
     "lambda_kl",
     "beta2",
     "ttur",
+    "precision",
 }
 PACKAGES = ("jittor", "numpy", "pillow", "opencv-python-headless", "opencv-python", "scikit-image")
 

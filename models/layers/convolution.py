@@ -8,6 +8,7 @@ import jittor as jt
 from jittor import init, nn
 
 from models.layers.layout_feature import LayoutFeature
+from models.layers.precision import lower, restore
 from models.layers.reduction import for_rows
 
 Feature: TypeAlias = jt.Var | LayoutFeature
@@ -18,6 +19,8 @@ Feature: TypeAlias = jt.Var | LayoutFeature
 PRODUCT_PIXELS = 768
 # ... and below this many weights the reordering costs nothing.
 PRODUCT_WEIGHTS = 1 << 18
+# Jittor's amp_reg: a reduction keeps its type, and has no intermediate in float32.
+KEEP_SHORT = 4 | 32
 
 
 def convolve(x: Feature, weight: jt.Var, *, stride: int = 1, padding: int = 0) -> Feature:
@@ -25,14 +28,21 @@ def convolve(x: Feature, weight: jt.Var, *, stride: int = 1, padding: int = 0) -
 
     A function of the layout stays one where that is the quicker way.
     """
-    n, channels, height, width = x.shape
-    out_channels, in_channels, kernel, _ = weight.shape
+    channels = x.shape[1]
+    _, in_channels, kernel, _ = weight.shape
     if channels != in_channels:
         raise ValueError(f"a convolution over {in_channels} channels was given {channels} channels")
     if isinstance(x, LayoutFeature):
         if x.pays(kernel, stride, padding):
             return x.convolve(weight, stride, padding)
         x = x.dense()
+    return restore(_convolve(lower(x), lower(weight), stride, padding))
+
+
+def _convolve(x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
+    """In the way that is the quickest on this device."""
+    n, channels, height, width = x.shape
+    out_channels, _, kernel, _ = weight.shape
     h = (height + 2 * padding - kernel) // stride + 1
     w = (width + 2 * padding - kernel) // stride + 1
     pointwise = kernel == 1 and stride == 1 and padding == 0
@@ -159,9 +169,13 @@ class DoublingConv2d(nn.Module):
         self.bias = jt.zeros(out_channels) if bias else None
 
     def execute(self, x: jt.Var) -> jt.Var:
-        y = nn.conv_transpose(
-            x, self.weight, stride=2, padding=1, output_padding=self.weight.shape[2] % 2
-        )
+        x, weight = lower(x), lower(self.weight)
+        # sums of 16-bit products stay so until cuDNN's operator takes their place, as in nn.conv2d
+        with jt.flag_scope(amp_reg=jt.flags.amp_reg | KEEP_SHORT):
+            y = nn.conv_transpose(
+                x, weight, stride=2, padding=1, output_padding=weight.shape[2] % 2
+            )
+        y = restore(y)
         return y if self.bias is None else add_bias(y, self.bias)
 
 

@@ -153,7 +153,7 @@ for (int64 c = 0; c < channels; c++) {{
     TOTALS
 }}
 """
-_HEADER = "#include <algorithm>"
+_HEADER = "#include <algorithm>\n#include <cstring>"
 
 
 _DOUBLE = """
@@ -176,6 +176,18 @@ for (int64 row = 0; row < rows; row++) {
     const float* second = first + 2 * width;
     for (int64 p = 0; p < width; p++)
         x[p] = (first[2 * p] + first[2 * p + 1]) + (second[2 * p] + second[2 * p + 1]);
+}
+"""
+
+_ROUND = """
+#pragma omp parallel for
+for (int64 i = 0; i < in0->num; i++) {
+    uint32 bits;
+    std::memcpy(&bits, in0_p + i, 4);
+    // infinities and NaN keep their exponent
+    if ((bits & 0x7f800000) != 0x7f800000) bits += 0x7fff + ((bits >> 16) & 1);
+    bits &= 0xffff0000;
+    std::memcpy(out0_p + i, &bits, 4);
 }
 """
 
@@ -266,6 +278,16 @@ class Double(jt.Function):
 
     def grad(self, gradient: jt.Var) -> jt.Var:
         return _run([self.size], [gradient], _DOUBLE_BACKWARD)[0]
+
+
+class RoundToBfloat16(jt.Function):
+    """The nearest number with bfloat16's 8 bits, ties to even, held in float32; gradients too."""
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return _run([x.shape], [x], _ROUND)[0]
+
+    def grad(self, gradient: jt.Var) -> jt.Var:
+        return _run([gradient.shape], [gradient], _ROUND)[0]
 
 
 def _run(

@@ -8,6 +8,7 @@ import jittor as jt
 import numpy as np
 from numpy.typing import NDArray
 
+from models.layers.precision import lower, restore
 from models.partition import Partition
 
 # With more groups a pixel than this a convolution is quicker on the dense feature map ...
@@ -61,7 +62,8 @@ class LayoutFeature:
         else:
             partition = partition.neighbourhoods(kernel, stride, padding)
             columns = self._columns(partition).reshape((-1, partition.groups))
-        product = jt.matmul(weight.reshape((out_channels, -1)), columns)
+        matrix = weight.reshape((out_channels, -1))
+        product = restore(jt.matmul(lower(matrix), lower(columns)))
         return LayoutFeature(product.reshape((1, out_channels, 1, partition.groups)), partition)
 
     def halve(self) -> LayoutFeature:

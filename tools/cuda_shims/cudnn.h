@@ -1,6 +1,6 @@
 // In front of cuDNN 9's cudnn.h: declares the recurrent calls of cuDNN 8 that Jittor 1.3.11 names and
-// cuDNN 9 has dropped. This project has no recurrent layer: they have to compile, and answer that they
-// are not supported.
+// cuDNN 9 has dropped, and has convolutions in 16 bits add up in float32. This project has no recurrent
+// layer: its calls have to compile, and answer that they are not supported.
 #pragma once
 #include "../real/cudnn.h"
 #if defined(__cplusplus) && CUDNN_MAJOR >= 9
@@ -20,4 +20,17 @@ LANDSCAPE_DROPPED(cudnnRNNForwardInference)
 LANDSCAPE_DROPPED(cudnnRNNBackwardData)
 LANDSCAPE_DROPPED(cudnnRNNBackwardWeights)
 #undef LANDSCAPE_DROPPED
+
+// Jittor asks for sums in the type of a convolution's result. Sums in float16 lose most of the gradient
+// of a weight, which is one over every pixel, and cuDNN has none in bfloat16 (its documented
+// configurations are PSEUDO_HALF and PSEUDO_BFLOAT16: 16 bits in and out, float32 between).
+inline cudnnStatus_t landscape_convolution(cudnnConvolutionDescriptor_t convolution, int length,
+                                           const int padding[], const int stride[],
+                                           const int dilation[], cudnnConvolutionMode_t mode,
+                                           cudnnDataType_t type) {
+    const bool short_type = type == CUDNN_DATA_HALF || type == CUDNN_DATA_BFLOAT16;
+    return cudnnSetConvolutionNdDescriptor(convolution, length, padding, stride, dilation, mode,
+                                           short_type ? CUDNN_DATA_FLOAT : type);
+}
+#define cudnnSetConvolutionNdDescriptor landscape_convolution
 #endif
