@@ -24,6 +24,7 @@ from tools.cuda_home import (
     CudaLibrary,
     Version,
     find_library,
+    header_version,
     plan_home,
     wheel_folders,
 )
@@ -312,16 +313,5 @@ def _cudnn_version(nvcc: Path) -> Version | None:
     """cuDNN's version by its header, None without header or library where Jittor looks for them."""
     if not any(any(folder.glob("libcudnn.so*")) for folder in _library_folders(nvcc)):
         return None
-    for folder in [*_include_folders(nvcc), Path("/usr/include")]:
-        for name in ("cudnn_version.h", "cudnn.h"):
-            try:
-                text = (folder / name).read_text(errors="replace")
-            except OSError:
-                continue
-            numbers = [
-                re.search(rf"#define\s+CUDNN_{part}\s+(\d+)", text)
-                for part in ("MAJOR", "MINOR", "PATCHLEVEL")
-            ]
-            if all(numbers):
-                return tuple(int(number[1]) for number in numbers if number)
-    return None
+    folders = [*_include_folders(nvcc), Path("/usr/include")]
+    return next(filter(None, (header_version("cudnn", folder) for folder in folders)), None)

@@ -99,14 +99,14 @@ def find_library(
     """The library in one place; None without its header or without its shared object there."""
     folder = next((f for f in folders if any(f.glob(f"lib{name}.so*"))), None)
     for include in includes:
-        version = _version(name, include) if (include / f"{name}.h").is_file() else None
+        version = header_version(name, include) if (include / f"{name}.h").is_file() else None
         if folder and version:
             return CudaLibrary(name, version, include, folder)
     return None
 
 
-def _version(name: str, include: Path) -> Version | None:
-    """A library's version by its headers."""
+def header_version(name: str, include: Path) -> Version | None:
+    """A library's version by its headers in that folder, None where they do not tell."""
     # CUDNN_MAJOR, CUBLAS_VER_MAJOR, CURAND_VER_MAJOR ...
     for header in (f"{name}_version.h", f"{name}_api.h", f"{name}.h"):
         try:

@@ -198,6 +198,7 @@ def test_what_a_schedule_says_of_another_generator_is_dropped(tmp_path: Path) ->
         ("--data x", "--data belongs to one run"),
         ("--help", "--help is for the command line"),
         ("--generator spade --start noise", "--start needs --generator tsit"),
+        ("--device cpu --precision float16", "--precision needs --device cuda"),
         ("--generator tsit --halvings more", "for spade alone"),
         ("--size 96 128 --height 96", "a flag stands once"),
     ],

@@ -254,6 +254,7 @@ def test_style_has_one_source() -> None:
         RunOptions(loss=LossOptions(lambda_kl=0.1)),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_distance="cosine")),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_weights="vgg.pth")),
+        RunOptions(training=TrainingOptions(device="cpu", precision="bfloat16")),
     ],
 )
 def test_option_without_effect_is_refused(options: RunOptions) -> None:

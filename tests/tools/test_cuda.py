@@ -19,7 +19,7 @@ from tools.cuda import (
     choose_cuda,
     find_toolkits,
 )
-from tools.cuda_home import WHEELS, write_home
+from tools.cuda_home import SHIMS, WHEELS, write_home
 
 NVCC = Path("/toolkit/bin/nvcc")
 DRIVER = Driver((12, 4), ("NVIDIA A100",))
@@ -294,6 +294,51 @@ def test_the_compiler_of_the_home_gets_what_cuda_13_needs(
     (tmp_path / "cuda/bin/nvcc").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
     said = subprocess.run([route.home.nvcc, *given], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines() == received
+
+
+def test_convolutions_of_16_bits_add_up_in_float32(tmp_path: Path) -> None:
+    for name in ("include", "real"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "include/cudnn.h").write_text((SHIMS / "cudnn.h").read_text())
+    (tmp_path / "real/cudnn.h").write_text(
+        """
+        #pragma once
+        #define CUDNN_MAJOR 9
+        enum cudnnStatus_t { CUDNN_STATUS_NOT_SUPPORTED };
+        enum cudnnConvolutionMode_t { CUDNN_CROSS_CORRELATION };
+        enum cudnnDataType_t {
+            CUDNN_DATA_FLOAT, CUDNN_DATA_DOUBLE, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16 };
+        typedef cudnnDataType_t* cudnnConvolutionDescriptor_t;
+        inline cudnnStatus_t cudnnSetConvolutionNdDescriptor(
+            cudnnConvolutionDescriptor_t d, int, const int[], const int[], const int[],
+            cudnnConvolutionMode_t, cudnnDataType_t type) {
+            *d = type;
+            return cudnnStatus_t();
+        }
+        """
+    )
+    # the call as Jittor makes it
+    (tmp_path / "main.cpp").write_text(
+        """
+        #include <cudnn.h>
+        int main() {
+            const int one[] = {1, 1};
+            int expected[] = {CUDNN_DATA_FLOAT, CUDNN_DATA_DOUBLE, CUDNN_DATA_FLOAT,
+                              CUDNN_DATA_FLOAT};
+            for (int type = 0; type < 4; type++) {
+                cudnnDataType_t sums;
+                cudnnSetConvolutionNdDescriptor(&sums, 2, one, one, one,
+                    CUDNN_CROSS_CORRELATION, cudnnDataType_t(type));
+                if (sums != expected[type]) return 1 + type;
+            }
+            return 0;
+        }
+        """
+    )
+    program = tmp_path / "program"
+    command = ["g++", "-std=c++17", f"-I{tmp_path / 'include'}", "-o", str(program)]
+    subprocess.run([*command, str(tmp_path / "main.cpp")], check=True)
+    assert subprocess.run([program]).returncode == 0
 
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path, environment: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +78,29 @@ def test_what_became_of_the_build_is_said(
     assert cuda_build.main([]) == code
     assert says in capsys.readouterr().out
     assert (tmp_path / "cuda_build.log").is_file()
+
+
+def test_kernels_are_compiled_in_the_precision_that_is_asked_for_and_in_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cuda_build, "build", lambda capability: {"PATH": os.environ["PATH"]})
+    asked: list[list[str]] = []
+    real = subprocess.Popen
+
+    def starts(command: list[str], **named: Any) -> subprocess.Popen:
+        asked.append(command)
+        return real([sys.executable, "-c", program], **named)
+
+    monkeypatch.setattr(subprocess, "Popen", starts)
+    for program, code in (("", 0), ("import sys; sys.exit(1)", 1)):
+        assert cuda_build.main(["--kernels", "--precision", "bfloat16"]) == code
+    assert asked[0][-2:] == ["--precision", "bfloat16"]
+    program = "import time; time.sleep(60)"
+    assert cuda_build.main(["--kernels", "--minutes", "0.002"]) == 1
+    assert "the same command goes on" in capsys.readouterr().out
+    assert asked[-1][-2:] == ["--precision", "float32"]
+    monkeypatch.setattr(cuda_build, "build", lambda capability: None)
+    assert cuda_build.main(["--kernels"]) == 1 and len(asked) == 3
 
 
 def test_the_compilers_first_complaint_is_shown() -> None:

@@ -27,7 +27,8 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def stage(name: str, folder: Path, *flags: str) -> int:
-    return main([name, "--output_path", str(folder / "out"), "--device", "cpu", *flags])
+    folders = ["--output_path", str(folder / "out"), "--runs_path", str(folder / "runs")]
+    return main([name, *folders, "--device", "cpu", *flags])
 
 
 def report(folder: Path) -> dict:
@@ -49,6 +50,10 @@ def test_a_training_run_leaves_curves_and_pictures(dataset: Path) -> None:
     assert stage("train", dataset, *flags, "--schedule", str(dataset / "short.txt")) == 0
     found = report(dataset)["train"]
     assert found["steps"] == 15 and found["code"] == 0
+    # small, and without folders: what a machine without network hands back
+    assert {path.name for path in (dataset / "out").iterdir()} == {
+        *("report.json", "train.log", "losses.png", "samples.png")
+    }
     for name in ("losses.png", "samples.png"):
         with Image.open(dataset / "out" / name) as picture:
             assert picture.width > 100
@@ -117,6 +122,92 @@ def test_the_speed_stage_wants_pytorch_beside_ours(
     monkeypatch.setattr(gpu_acceptance, "run_limited", lambda command, seconds: failed)
     assert stage("speed", tmp_path) == 1
     assert report(tmp_path)["speed"]["said"] == "error: no torch"
+
+
+def short_run(precision: str, seconds: float, *losses: float, **more: object) -> str:
+    row = {"precision": precision, "steps": len(losses), "seconds": seconds}
+    return json.dumps(row | {"losses": {"gan": losses, "l1": [0.0] * len(losses)}} | more)
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "drifts"),
+    [
+        (
+            [
+                gpu_acceptance.Done(0, "x\n" + short_run("float32", 2.0, 4, 3, 2, 2), ""),
+                gpu_acceptance.Done(0, short_run("bfloat16", 1.0, 4, 3, 2, 2.2), ""),
+                gpu_acceptance.Done(2, "", "error: --precision float16 needs a newer card"),
+            ],
+            0,
+            [0, 0.1],
+        ),
+        (
+            [
+                gpu_acceptance.Done(0, short_run("float32", 2.0, 4, 3, 2, 2), ""),
+                gpu_acceptance.Done(0, short_run("bfloat16", 2.0, 4, 3, 2, 3), ""),
+                gpu_acceptance.Done(0, short_run("float16", 2.0, 4, 3, 2, 2), ""),
+            ],
+            1,
+            [0, 0.5, 0],
+        ),
+        (
+            [
+                gpu_acceptance.Done(0, short_run("float32", 2.0, 4, 3, 2, 2), ""),
+                gpu_acceptance.Done(0, short_run("bfloat16", 2.0, 4, 3, 2, 2), ""),
+                gpu_acceptance.Done(1, short_run("float16", 2.0, 4, 3, said="nan"), ""),
+            ],
+            1,
+            [0, 0, 1.0],
+        ),
+        (
+            [
+                gpu_acceptance.Done(2, "", "error: no GPU"),
+                gpu_acceptance.Done(2, "", "error: no GPU"),
+                gpu_acceptance.Done(2, "", "error: no GPU"),
+            ],
+            1,
+            [],
+        ),
+    ],
+)
+def test_lower_precisions_are_held_to_float32(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[gpu_acceptance.Done],
+    code: int,
+    drifts: list[float],
+) -> None:
+    asked: list[list[str]] = []
+    coming = iter(answers)
+
+    def run(command: list[str], seconds: float) -> gpu_acceptance.Done:
+        asked.append(command)
+        return next(coming)
+
+    monkeypatch.setattr(gpu_acceptance, "run_limited", run)
+    assert stage("precision", tmp_path, *TINY) == code
+    assert [c[c.index("--precision") + 1] for c in asked] == ["float32", "bfloat16", "float16"]
+    assert all(c[c.index("--steps") + 1] == "200" for c in asked)
+    rows = report(tmp_path)["precision"]["rows"]
+    assert [row["drift"] for row in rows if "drift" in row] == pytest.approx(drifts)
+    assert (tmp_path / "out/precision.png").is_file() == bool(drifts)
+    if len(drifts) == 2:
+        assert rows[1]["float32_over_this"] == 2 and "newer card" in rows[2]["refused"]
+
+
+def test_what_is_found_is_written_as_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def run(command: list[str], seconds: float) -> gpu_acceptance.Done:
+        path = tmp_path / "out/report.json"
+        seen.append(len(report(tmp_path)["phases-tsit"]["so_far"]) if path.is_file() else 0)
+        return gpu_acceptance.Done(0, '{"seconds": [1.0]}', "")
+
+    monkeypatch.setattr(gpu_acceptance, "run_limited", run)
+    assert stage("phases-tsit", tmp_path, *TINY) == 0
+    assert seen == [0, 1, 2] and "so_far" not in report(tmp_path)["phases-tsit"]
 
 
 def test_a_stage_without_its_dataset_says_so(

@@ -9,8 +9,9 @@ import jittor as jt
 import numpy as np
 import pytest
 
+from options.run import Precision
 from tools import doctor, gpu_check
-from tools.gpu_check import Case, Results, all_cases, compare, on_device
+from tools.gpu_check import Case, Results, cases_in, compare, on_device
 
 SQUARE = Case("square", (np.float32([1, -2, 3]),), lambda x: [x * x])
 ON_CPU = on_device("cpu")
@@ -53,7 +54,7 @@ def test_a_case_that_cannot_be_computed_does_not_hide_the_others() -> None:
 
 
 def test_every_kind_of_operator_is_there_once() -> None:
-    names = [case.name for case in all_cases()]
+    names = [case.name for case in cases_in("float32")]
     assert len(set(names)) == len(names)
     for word in (
         "convolution 3 x 3",
@@ -75,6 +76,21 @@ def test_every_kind_of_operator_is_there_once() -> None:
         assert any(word in name for name in names), word
 
 
+@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 1e-3), ("float16", 1e-4)])
+def test_16_bits_are_compared_with_16_bits(precision: Precision, least: float) -> None:
+    cases = {case.name.removeprefix(f"{precision}: "): case for case in cases_in(precision)}
+    shapes = {case.inputs[0].shape for case in cases_in("float32") if "convolution" in case.name}
+    assert not shapes & {case.inputs[0].shape for name, case in cases.items() if "x" in name}
+    assert ("Adam with a scaled loss" in cases) == (precision == "float16")
+    short = cases["transposed convolution"]
+    # what a device gives that takes no notice of the precision is off
+    exact = Case(short.name, short.inputs, short.function.__closure__[0].cell_contents, short.limit)
+    (result,) = compare([short], ON_CPU, lambda case: ON_CPU(exact))
+    assert least < result.difference
+    (result,) = compare([short], ON_CPU, ON_CPU)
+    assert result.difference == 0
+
+
 @pytest.mark.parametrize(("second", "code"), [(ON_CPU, 0), (wrong_by(1.01, 0), 1)])
 def test_the_doctor_says_what_is_off_and_by_how_much(
     second: Callable[[Case], Results],
@@ -84,7 +100,9 @@ def test_the_doctor_says_what_is_off_and_by_how_much(
 ) -> None:
     devices = iter([ON_CPU, second])
     monkeypatch.setattr(gpu_check, "on_device", lambda device: next(devices))
-    monkeypatch.setattr(gpu_check, "all_cases", lambda: [SQUARE])
+    monkeypatch.setattr(
+        gpu_check, "cases_in", lambda precision: [SQUARE] if precision == "float32" else []
+    )
     monkeypatch.setattr(doctor, "examine", lambda machine: [])
     assert doctor.main(["--gpu", "--device", "cpu", "--json"]) == code
     (finding,) = json.loads(capsys.readouterr().out)["findings"]

@@ -189,6 +189,40 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     assert f"going on after step {stopped_at[-1]}" in log
 
 
+def test_the_scale_of_the_loss_goes_on_too(
+    options: RunOptions, schedule: Schedule, create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # grows within the run: steps 3 and 6 are the last with their scale
+    monkeypatch.setattr("training.loss_scale.LossScale.GROW_AFTER", 3)
+    options = replace(options, training=replace(options.training, precision="float16"))
+    start(renamed(options, "unbroken"), schedule, create)
+    broken = renamed(options, "broken")
+
+    def ask_to_stop(own: int) -> None:
+        if own == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        start(broken, schedule, create, before_step=ask_to_stop)
+    start(broken, schedule, create)
+    assert read_losses(broken) == read_losses(renamed(options, "unbroken"))
+    scales = [record["generator_loss_scale"] for record in read_stats(broken)]
+    assert scales == [2**16] * 2 + [2**17] * 3 + [2**18] * 3
+    state = checkpoint.find_state(folder_of(broken) / "checkpoints")
+    assert state is not None and state.counts["scale.discriminator"] == 2**18
+    assert state.counts["good_steps.generator"] == 2
+
+
+def test_a_gradient_that_float16_cannot_hold_ends_training(
+    options: RunOptions, schedule: Schedule, create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.loss_scale.START", 1)
+    monkeypatch.setattr("training.optimizer._are_finite", lambda gradients: False)
+    options = replace(options, training=replace(options.training, precision="float16"))
+    with pytest.raises(TrainingFailed, match="float16 holds none.* --precision bfloat16"):
+        start(options, schedule, create)
+
+
 def test_a_killed_run_goes_on_from_its_last_state(
     options: RunOptions, schedule: Schedule, create: Create, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
+from training.loss_scale import START, LossScale
 from training.optimizer import EPSILON, Adam
 
 
@@ -90,3 +91,28 @@ def test_shapes_and_order_of_operators_are_given_back() -> None:
     adam.step((variable + 1).sqr().sum(), 0.1)
     assert variable.shape == [2, 3, 4]
     assert jt.flags.node_order == 0
+
+
+def test_a_scaled_loss_makes_the_same_step() -> None:
+    plain, scaled = jt.array([1.0, 2.0]), jt.array([1.0, 2.0])
+    scale = LossScale()
+    for variable, factor in ((plain, None), (scaled, scale)):
+        adam = Adam({"a": variable}, beta1=0.5, beta2=0.9)
+        for gradient in ([0.1, -3.0], [1e-3, 7.0]):
+            adam.step((variable * jt.array(gradient)).sum(), 0.1, scale=factor)
+    # powers of two change no digit
+    np.testing.assert_array_equal(scaled.numpy(), plain.numpy())
+    assert scale.good_steps == 2
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_gradient_that_is_not_finite_moves_nothing(value: float) -> None:
+    a, b = jt.array([1.0, 2.0]), jt.array([3.0])
+    adam, scale = Adam({"a": a, "b": b}, beta1=0.5, beta2=0.9), LossScale()
+    loss = (a * jt.array(np.float32([1, value]))).sum() + b.sum()
+    adam.step(loss, 0.1, scale=scale)
+    np.testing.assert_array_equal([*a.numpy(), *b.numpy()], [1, 2, 3])
+    assert adam.n_step == 0 and scale.value == START // 2
+    assert all((moment.numpy() == 0).all() for moment in adam.state().values())
+    adam.step(a.sum() + b.sum(), 0.1, scale=scale)
+    assert adam.n_step == 1 and (a.numpy() < [1, 2]).all()

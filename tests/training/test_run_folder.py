@@ -80,6 +80,8 @@ def test_changed_options_are_named(options: RunOptions) -> None:
     assert compare_options(options, replace(options, training=free)) == []
     other = replace(options, loss=replace(options.loss, lambda_feature=5.0))
     assert compare_options(options, other) == ["lambda_feature: 10.0 -> 5.0"]
+    other = replace(options, training=replace(options.training, precision="bfloat16"))
+    assert compare_options(options, other) == ["precision: float32 -> bfloat16"]
     other = replace(
         options,
         generator=replace(options.generator, channels=8, style_stream=False),

@@ -1,0 +1,57 @@
+"""Which precision a route can have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from options.errors import UserError
+from options.run import Precision
+from tools.cuda import CudaRoute, Driver, Toolkit
+from tools.cuda_home import CudaHome
+from tools.set_up import Route
+from tools.start import check_precision, least_capability
+
+CUDA_12 = CudaRoute(
+    name="cuda12.2",
+    toolkit=Toolkit(Path("/cuda/bin/nvcc"), (12, 2), (8, 9)),
+    driver=Driver((12, 4), ("NVIDIA A100",)),
+    environment={},
+)
+CUDA_13 = replace(CUDA_12, home=CudaHome(Path("/home"), {}, {}))
+
+
+def route(cuda: CudaRoute | None) -> Route:
+    device = "cpu" if cuda is None else "cuda"
+    return Route(device, "", {}, None, False, cuda, None, Path("/cache"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cuda", [None, CUDA_12, CUDA_13])
+def test_float32_is_everywhere(cuda: CudaRoute | None) -> None:
+    check_precision("float32", route(cuda), 0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "cuda", "capability", "reason"),
+    [
+        ("bfloat16", None, 0, "needs a GPU: this run is on the CPU"),
+        ("float16", None, 0, "needs a GPU"),
+        ("bfloat16", CUDA_12, 90, "needs CUDA 13 with cuDNN 9: with CUDA 12.2, cuDNN 8.9"),
+        ("bfloat16", CUDA_13, 75, "needs compute capability 8.0: this card has 7.5"),
+    ],
+)
+def test_what_a_route_has_not_is_refused_in_a_line(
+    precision: Precision, cuda: CudaRoute | None, capability: int, reason: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        check_precision(precision, route(cuda), capability)
+    assert reason in str(error.value) and f"--precision {precision} " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_it_has_is_taken() -> None:
+    check_precision("float16", route(CUDA_13), 75)
+    check_precision("bfloat16", route(CUDA_13), 80)
+    assert least_capability() == 0
