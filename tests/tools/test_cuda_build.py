@@ -85,17 +85,17 @@ def test_kernels_are_compiled_in_the_precision_that_is_asked_for_and_in_time(
 ) -> None:
     monkeypatch.setattr(cuda_build, "build", lambda capability: {"PATH": os.environ["PATH"]})
     asked: list[list[str]] = []
+    programs = iter(["", "import sys; sys.exit(1)", "import time; time.sleep(60)"])
     real = subprocess.Popen
 
     def starts(command: list[str], **named: Any) -> subprocess.Popen:
         asked.append(command)
-        return real([sys.executable, "-c", program], **named)
+        return real([sys.executable, "-c", next(programs)], **named)
 
     monkeypatch.setattr(subprocess, "Popen", starts)
-    for program, code in (("", 0), ("import sys; sys.exit(1)", 1)):
+    for code in (0, 1):
         assert cuda_build.main(["--kernels", "--precision", "bfloat16"]) == code
     assert asked[0][-2:] == ["--precision", "bfloat16"]
-    program = "import time; time.sleep(60)"
     assert cuda_build.main(["--kernels", "--minutes", "0.002"]) == 1
     assert "the same command goes on" in capsys.readouterr().out
     assert asked[-1][-2:] == ["--precision", "float32"]

@@ -219,7 +219,7 @@ def test_a_gradient_that_float16_cannot_hold_ends_training(
     monkeypatch.setattr("training.loss_scale.START", 1)
     monkeypatch.setattr("training.optimizer._are_finite", lambda gradients: False)
     options = replace(options, training=replace(options.training, precision="float16"))
-    with pytest.raises(TrainingFailed, match="float16 holds none.* --precision bfloat16"):
+    with pytest.raises(TrainingFailed, match=r"float16 holds none.* --precision bfloat16"):
         start(options, schedule, create)
 
 

@@ -96,10 +96,9 @@ def test_every_way_of_a_product_is_rounded() -> None:
     # 1024 x 1024 weights on few pixels take the way over columns
     small, weight = jt.array(draw(1, 1, 1024, 3, 4)), jt.array(draw(2, 512, 1024, 1, 1))
     columns, wide = jt.array(draw(3, 1, 64, 3, 4)), jt.array(draw(4, 512, 64, 3, 3))
+    over_table = jt.array(draw(5, 3, 5, 3, 3))
     products = {
-        "function of the layout": lambda: (
-            feature.convolve(jt.array(draw(5, 3, 5, 3, 3)), 1, 1).table
-        ),
+        "function of the layout": lambda: feature.convolve(over_table, 1, 1).table,
         "transposed": lambda: doubling(jt.array(draw(6, 1, 8, 4, 4))),
         "pointwise": lambda: convolve(small, weight),
         "columns": lambda: convolve(columns, wide, padding=1),
