@@ -133,10 +133,14 @@ class Learner:
 
     @contextmanager
     def drawing(self) -> Iterator[Trainable]:
-        """The method in evaluation mode with averaged weights, for the length of a `with` block."""
+        """The method in evaluation mode with averaged weights, for the length of a `with` block.
+
+        In the precision of the steps: Jittor remembers for a shape which algorithm of cuDNN is the
+        quickest, whatever the type, and one of 16 bits may not know float32.
+        """
         self.method.eval()
         try:
-            with self.average.applied(), jt.no_grad():
+            with self.average.applied(), jt.no_grad(), computing_in(self.precision):
                 yield self.method
         finally:
             self.method.train()

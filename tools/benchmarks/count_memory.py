@@ -1,4 +1,4 @@
-"""Counts what a training step of `main` keeps in a GPU's memory; nothing is computed or measured.
+"""Counts what a step of `main` keeps in a GPU's memory, and its products; nothing is measured.
 
     python -m tools.benchmarks.count_memory
 
@@ -8,13 +8,20 @@ discriminator's without the average), and M the values of one picture's feature 
 gradient needs: input and output of every convolution of the generator's pass, the larger of the
 two passes of a step. To that come the libraries, cuDNN's workspace, and what is alive for one
 operator only: OTHER, and a fifth on top.
+
+Multiply-adds of a step and picture = 4 G + 4.5 D + 3 V, of one forward pass of the generator, of
+the discriminators over a generated and a given picture, and of VGG-19. The generator goes forward
+twice, and backward with the cost of two passes; the discriminators twice, backward over one picture
+alone and over both with their weights; VGG-19 forward twice and backward over one. Layouts are
+counted as if each pixel had a neighbourhood of its own: real ones cost less.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -24,6 +31,12 @@ BATCHES = (2, 5, 30)
 # of the card: CUDA's context, cuBLAS and cuDNN with their kernels, about 1 GiB on newer cards
 OTHER = GIB
 SPARE = 1.2
+# Peak 10^12 floating-point operations a second of float32 convolutions, by the maker's data sheets:
+# plain float32 before the A100, TF32 on it.
+PEAKS = {"11 GB (RTX 2080 Ti)": 13.4, "24 GB (RTX 3090)": 35.6, "40 or 80 GB (A100)": 156.0}
+# The share of it that a step is taken to reach: assumed.
+REACHED = 0.3
+EPOCH = 10_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for generator in ("tsit", "spade"):
         weights, maps = count(generator, height, width, arguments.channels)
         print(f"{generator}: weights {4 * weights / GIB:.2f} GiB, a picture {4 * maps / GIB:.2f}")
+        products = count_products(generator, height, width, arguments.channels)
+        print(f"  {products / 1e12:.2f} tera multiply-adds a picture")
+        for name, peak in PEAKS.items():
+            minutes = epoch_seconds(products, EPOCH, peak) / 60
+            print(f"  {name}: {minutes:.0f} minutes for {EPOCH} pictures")
         for batch in BATCHES:
             print(f"  batch {batch:2}: {memory(weights, maps, batch) / GIB:5.1f} GiB")
         for card in CARDS:
@@ -52,10 +70,8 @@ def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[
     """Values kept for the weights, 4 G + 3 D + V, and M, those of a picture's feature maps."""
     import jittor as jt
 
-    from models.layers import convolution
     from models.layout import Layout
     from models.methods import create_method
-    from models.networks import discriminator
     from models.networks.vgg import VGG19
     from options.command_line import parse_train
     from tools.benchmarks.layouts import read_layouts
@@ -69,26 +85,79 @@ def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[
     create_method(parse_train([*flags, *narrow])).generator_losses(layout, image)
     method = create_method(parse_train([*flags, "--channels", str(channels)]), VGG19())
     maps = 0
-    original: Callable[..., Any] = convolution.convolve
 
-    def counted(x: Any, *arguments: Any, **named: Any) -> Any:
+    def note(x: Any, weight: Any, y: Any) -> None:
         nonlocal maps
-        y = original(x, *arguments, **named)
         # functions of the layout are tables, a few percent of a feature map
         if not jt.flags.no_grad:
             maps += sum(int(v.numel()) for v in (x, y) if isinstance(v, jt.Var))
-        return y
 
-    with (
-        mock.patch.object(convolution, "convolve", counted),
-        mock.patch.object(discriminator, "convolve", counted),
-    ):
+    with _convolutions_noted(note):
         method.generator_losses(layout, image)
     sides = [method.generator_parameters(), method.discriminator_parameters()]
     generator_count, discriminator_count = (sum(int(v.numel()) for _, v in s) for s in sides)
     assert method.vgg is not None
     vgg = sum(int(v.numel()) for v in method.vgg.parameters())
     return 4 * generator_count + 3 * discriminator_count + vgg, maps
+
+
+def count_products(generator: str, height: int, width: int, channels: int = 64) -> float:
+    """Multiply-adds of a step's convolutions, for each of its pictures."""
+    import jittor as jt
+
+    from models.layout import Layout
+    from models.methods import create_method
+    from models.networks.vgg import VGG19
+    from options.command_line import parse_train
+    from tools.benchmarks.layouts import read_layouts
+
+    flags = ["--schedule", "main", "--generator", generator, "--size", str(height), str(width)]
+    method = create_method(parse_train([*flags, "--channels", str(channels)]))
+    layout = Layout(jt.array(read_layouts("random", 1, height, width, 29)), 29)
+    image = jt.zeros((1, 3, height, width))
+    products = 0
+
+    def note(x: Any, weight: Any, y: Any) -> None:
+        nonlocal products
+        n, _, h, w = y.shape
+        products += n * h * w * int(weight.numel())
+
+    passes: dict[float, Callable[[], object]] = {
+        4: lambda: method.reconstruct(layout, image),
+        4.5: lambda: method.networks["discriminator"](layout, image, image),
+        3: lambda: VGG19()(image),
+    }
+    total = 0.0
+    for times, run in passes.items():
+        products = 0
+        with _convolutions_noted(note):
+            run()
+        total += times * products
+    return total
+
+
+@contextlib.contextmanager
+def _convolutions_noted(note: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Tell `note` the operands and the result of every convolution."""
+    from models.layers import convolution, spade
+    from models.networks import discriminator
+
+    original: Callable[..., Any] = convolution.convolve
+
+    def noted(x: Any, weight: Any, **named: Any) -> Any:
+        y = original(x, weight, **named)
+        note(x, weight, y)
+        return y
+
+    with contextlib.ExitStack() as stack:
+        for module in (convolution, spade, discriminator):
+            stack.enter_context(mock.patch.object(module, "convolve", noted))
+        yield
+
+
+def epoch_seconds(products: float, pictures: int, peak: float) -> float:
+    """Seconds for so many pictures on a card of `peak` 10^12 operations a second."""
+    return 2 * products * pictures / (REACHED * peak * 1e12)
 
 
 def memory(weights: int, maps: int, batch: int) -> float:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from models.methods import create_method
 from models.networks.vgg import CONVOLUTIONS
 from options.command_line import parse_train
-from tools.benchmarks.count_memory import count, largest_batch, memory
+from tools.benchmarks.count_memory import (
+    count,
+    count_products,
+    epoch_seconds,
+    largest_batch,
+    memory,
+)
 
 
 def test_weights_are_counted_once_for_each_copy_of_them() -> None:
@@ -39,3 +45,18 @@ def test_the_batch_that_fits_is_the_largest() -> None:
     batch = largest_batch(weights, maps, card)
     assert memory(weights, maps, batch) <= card < memory(weights, maps, batch + 1)
     assert largest_batch(weights, maps, 10**9) == 0
+
+
+def test_the_products_of_a_step_are_those_of_its_convolutions() -> None:
+    # VGG-19 alone by its table, at 1 x, 1/2 ... of the size; it takes no notice of --channels
+    pixels = {0: 64 * 64, 2: 64 * 64, 5: 32 * 32, 7: 32 * 32}
+    pixels |= {index: 16 * 16 for index in (10, 12, 14, 16)}
+    pixels |= {index: 8 * 8 for index in (19, 21, 23, 25)} | {28: 4 * 4}
+    vgg = 3 * sum(9 * a * b * pixels[index] for index, (a, b) in CONVOLUTIONS.items())
+    narrow, wide = (count_products("spade", 128, 128, channels) - 4 * vgg for channels in (2, 4))
+    assert 0 < narrow < wide < 4 * narrow
+
+
+def test_an_epoch_lasts_as_long_as_its_products() -> None:
+    # 2 operations a product, at 0.3 of 10^12 a second
+    assert epoch_seconds(0.15e12, 10, 1.0) == 10
