@@ -31,13 +31,16 @@ def test_losses_and_pictures_are_computed_in_it_and_nothing_else(
     third = jt.array(np.float32([1 / 3]))
     seen: list[bool] = []
     method = learner.method
-    for name in ("generator_losses", "discriminator_losses"):
 
-        def spy(*arguments: Any, real: Callable[..., Any] = getattr(method, name)) -> Any:
+    def spied(real: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(*arguments: Any) -> Any:
             seen.append(lower(third).item() != third.item())
             return real(*arguments)
 
-        setattr(method, name, spy)
+        return spy
+
+    for name in ("generator_losses", "discriminator_losses"):
+        setattr(method, name, spied(getattr(method, name)))
     ids = np.zeros((2, *SIZE), np.int32)
     image = jt.array(np.zeros((2, 3, *SIZE), np.float32))
     learner.step(Layout(jt.array(ids), CLASSES), image, learning_rate=1e-3, seed=0)
