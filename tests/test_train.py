@@ -262,3 +262,17 @@ def test_a_missing_package_is_one_line(program: str, tmp_path: Path) -> None:
     assert "requirements.txt must be installed" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_16_bits_are_refused_where_no_gpu_is_found(folder: Path) -> None:
+    flags = ["--data", "listed", "--phase", "I", "--device", "auto", "--precision", "bfloat16"]
+    done = subprocess.run(
+        train_command(folder, "short", *flags),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 2 and not (folder / "results/short").exists()
+    assert done.stderr.splitlines()[-1].startswith("error: --precision bfloat16 needs a GPU")

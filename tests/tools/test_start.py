@@ -25,7 +25,7 @@ CUDA_13 = replace(CUDA_12, home=CudaHome(Path("/home"), {}, {}))
 
 def route(cuda: CudaRoute | None) -> Route:
     device = "cpu" if cuda is None else "cuda"
-    return Route(device, "", {}, None, False, cuda, None, Path("/cache"))  # type: ignore[arg-type]
+    return Route(device, "", {}, None, False, cuda, None, Path("/cache"))
 
 
 @pytest.mark.parametrize("cuda", [None, CUDA_12, CUDA_13])
