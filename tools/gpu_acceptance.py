@@ -255,10 +255,12 @@ def compare_runs(full: Row, other: Row) -> Row:
     """How far the losses of a precision drifted from float32's, and how much faster it was."""
     if not (full.get("seconds") and other.get("seconds")):
         return {}
-    count = max(1, min(full["steps"], other["steps"]) // 4)
+    # of the same steps, where one of them broke off
+    steps = min(full["steps"], other["steps"])
+    count = max(1, steps // 4)
 
     def means(row: Row) -> list[float]:
-        return [sum(values[-count:]) / count for values in row["losses"].values()]
+        return [sum(values[steps - count : steps]) / count for values in row["losses"].values()]
 
     expected = means(full)
     pairs = zip(expected, means(other), strict=True)
