@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from models.layers import kernels
 from options.command_line import parse_train
 from tools.benchmarks.short_run import main, run_steps
+from training.learner import Learner
+from training.loss_scale import GradientOverflow
 
 TINY = ["--size", "32", "32", "--halvings", "4", "--channels", "4"]
 
@@ -35,16 +37,28 @@ def test_precisions_agree_at_first_and_differ_by_their_digits() -> None:
     assert "loss_scale" not in runs["bfloat16"]
 
 
-def test_what_breaks_off_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_breaks_off_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--device", "cpu", *TINY, "--steps", "3"]
     assert main([*flags, "--seconds", "0"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["steps"] == 1 and "after 1 of 3 steps" in said["said"]
-    # numbers that float16 has not
-    monkeypatch.setattr(kernels, "serve", lambda: True)
-    monkeypatch.setattr("models.layers.precision._round", lambda x, precision: x * float("inf"))
-    assert main([*flags, "--precision", "float16"]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert said["steps"] == 0 and "step 1: " in said["said"] and said["losses"] == {}
+
+
+def test_a_loss_that_is_not_finite_and_a_lost_gradient_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([{"gan": 1.0}, {"gan": float("nan")}, {"gan": 2.0}])
+
+    def step(self: Learner, *arguments: Any, **named: Any) -> dict[str, float]:
+        found = next(answers, None)
+        if found is None:
+            raise GradientOverflow
+        return found
+
+    monkeypatch.setattr(Learner, "step", step)
+    flags = ["--device", "cpu", *TINY, "--precision", "float16"]
+    for steps, said, losses in ((1, "step 2: {'gan': nan}", [1.0]), (1, "step 2: no fin", [2.0])):
+        assert main(flags) == 1
+        found = json.loads(capsys.readouterr().out)
+        assert found["steps"] == steps and found["losses"] == {"gan": losses}
+        assert found["said"].startswith(said)
