@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.transforms import denormalise, normalise
-from models.layers.convolution import fold_spectral_norm
+from models.layers.convolution import prepare_to_draw
 from models.layout import Layout
 from models.methods import create_method
 from options.run import RunOptions
@@ -157,5 +157,5 @@ def load_painter(snapshot: Snapshot, weights: str, create: Create = create_metho
     load_strict(drawing, snapshot.weights(weights), snapshot.path)
     method.eval()
     for network in drawing.values():
-        fold_spectral_norm(network)
+        prepare_to_draw(network)
     return Painter(method, snapshot.options)

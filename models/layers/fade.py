@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import jittor as jt
-from jittor import nn
 
-from models.layers.convolution import Conv2d, Feature
-from models.layers.normalization import Moments, NormName, create_norm
-from models.layers.spade import modulate
+from models.layers.convolution import Feature
+from models.layers.normalization import Moments, NormName
+from models.layers.spade import ModulatedNorm
 
 
-class FADE(nn.Module):
+class FADE(ModulatedNorm):
     """Feature-adaptive denormalisation: norm(x) * (1 + gamma(feature)) + beta(feature).
 
     Jiang et al. 2020, "TSIT: A Simple and Versatile Framework for Image-to-Image Translation",
@@ -19,14 +18,10 @@ class FADE(nn.Module):
     """
 
     def __init__(self, channels: int, norm: NormName = "batch"):
-        super().__init__()
-        self.norm = create_norm(norm, channels)
-        self.gamma = Conv2d(channels, channels, 3, padding=1)
-        self.beta = Conv2d(channels, channels, 3, padding=1)
+        super().__init__(channels, channels, norm)
 
     def execute(
         self, x: jt.Var, feature: Feature, moments: Moments | None = None, slope: float = 1.0
     ) -> jt.Var:
         """(N, C, h, w) -> (N, C, h, w); arguments as of `SPADE`."""
-        statistics = self.norm.statistics(x, moments)
-        return modulate(x, statistics, feature, self.gamma, self.beta, slope)
+        return self.modulate(x, feature, moments, slope)

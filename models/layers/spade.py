@@ -13,7 +13,37 @@ from models.layout import Layout
 HIDDEN_CHANNELS = 128
 
 
-class SPADE(nn.Module):
+class ModulatedNorm(nn.Module):
+    """normalise(x) * (1 + gamma(feature)) + beta(feature), each a 3 x 3 convolution.
+
+    What SPADE and FADE have in common; x: (N, channels, h, w), feature: (N, in_channels, h, w).
+    """
+
+    def __init__(self, channels: int, in_channels: int, norm: NormName):
+        super().__init__()
+        self.norm = create_norm(norm, channels)
+        self.gamma = Conv2d(in_channels, channels, 3, padding=1)
+        self.beta = Conv2d(in_channels, channels, 3, padding=1)
+        self._joined: tuple[jt.Var, jt.Var] | None = None
+
+    def modulate(
+        self, x: jt.Var, feature: Feature, moments: Moments | None, slope: float
+    ) -> jt.Var:
+        """Both convolutions as one, and the activation in the pass of the norm."""
+        weight, bias = self._joined or self._join()
+        modulation = convolve(feature, weight, padding=1)
+        return normalise(x, self.norm.statistics(x, moments), modulation, bias, slope)
+
+    def _join(self) -> tuple[jt.Var, jt.Var]:
+        gamma, beta = self.gamma, self.beta
+        return jt.concat([gamma.weight, beta.weight]), jt.concat([gamma.bias, beta.bias])
+
+    def prepare_to_draw(self) -> None:
+        """Join the weights of both once and for all."""
+        self._joined = self._join()
+
+
+class SPADE(ModulatedNorm):
     """Spatially-adaptive normalisation: norm(x) * (1 + gamma(layout)) + beta(layout).
 
     Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization", equation 1
@@ -23,11 +53,8 @@ class SPADE(nn.Module):
     """
 
     def __init__(self, channels: int, layout_channels: int, norm: NormName = "batch"):
-        super().__init__()
-        self.norm = create_norm(norm, channels)
+        super().__init__(channels, HIDDEN_CHANNELS, norm)
         self.shared = Conv2d(layout_channels, HIDDEN_CHANNELS, 3, padding=1)
-        self.gamma = Conv2d(HIDDEN_CHANNELS, channels, 3, padding=1)
-        self.beta = Conv2d(HIDDEN_CHANNELS, channels, 3, padding=1)
 
     def execute(
         self, x: jt.Var, layout: Layout, moments: Moments | None = None, slope: float = 1.0
@@ -38,14 +65,4 @@ class SPADE(nn.Module):
         """
         hidden = self.shared(layout.feature((x.shape[2], x.shape[3])))
         hidden = hidden.map(nn.relu) if isinstance(hidden, LayoutFeature) else nn.relu(hidden)
-        statistics = self.norm.statistics(x, moments)
-        return modulate(x, statistics, hidden, self.gamma, self.beta, slope)
-
-
-def modulate(
-    x: jt.Var, statistics: Moments, feature: Feature, gamma: Conv2d, beta: Conv2d, slope: float
-) -> jt.Var:
-    """normalise(x) * (1 + gamma(feature)) + beta(feature), both as one convolution, activated."""
-    modulation = convolve(feature, jt.concat([gamma.weight, beta.weight], dim=0), padding=1)
-    bias = jt.concat([gamma.bias, beta.bias], dim=0)
-    return normalise(x, statistics, modulation, bias, slope)
+        return self.modulate(x, hidden, moments, slope)

@@ -84,7 +84,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     """A function that runs the pass once, to its end."""
     import jittor as jt
 
-    from models.layers.convolution import fold_spectral_norm
+    from models.layers.convolution import prepare_to_draw
     from models.layout import Layout
     from models.methods import create_method
     from models.networks.vgg import VGG19
@@ -120,7 +120,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
 
         return step
     method.eval()
-    fold_spectral_norm(method.networks["generator"])
+    prepare_to_draw(method.networks["generator"])
 
     def forward() -> None:
         with jt.no_grad():

@@ -11,7 +11,7 @@ from jittor import nn
 from scipy.signal import correlate
 
 from models.layers import convolution
-from models.layers.convolution import Conv2d, SpectralNorm, convolve, fold_spectral_norm
+from models.layers.convolution import Conv2d, SpectralNorm, convolve, prepare_to_draw
 from tests.models.conftest import Record
 from tests.models.golden import Part, check, fetch, gradients, inputs_of
 from tests.models.inputs import full, values
@@ -142,7 +142,7 @@ def test_folded_weights_draw_what_spectral_norm_drew() -> None:
     x = values(2, 6, 7, 9)
     before = network(x).numpy()
     plain = network[1].weight.numpy()
-    fold_spectral_norm(network)
+    prepare_to_draw(network)
     np.testing.assert_allclose(network(x).numpy(), before, rtol=0, atol=1e-6)
     assert network[0].spectral_norm is None
     np.testing.assert_array_equal(network[1].weight.numpy(), plain)

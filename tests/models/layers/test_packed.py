@@ -1,0 +1,91 @@
+"""Convolutions with weights laid out once, against a sum in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jittor as jt
+import numpy as np
+import pytest
+from jittor import nn
+from numpy.typing import NDArray
+
+from models.layers import packed
+from models.layers.convolution import PRODUCT_PIXELS, Conv2d, prepare_to_draw
+from models.layers.packed import PackedConvolution
+from models.layers.spade import SPADE
+from models.layout import Layout
+
+pytestmark = pytest.mark.skipif(not packed.serve(), reason="Jittor has no oneDNN here")
+
+
+def convolve(x: NDArray, weight: NDArray, bias: NDArray, padding: int) -> NDArray:
+    kernel = weight.shape[2]
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding))).astype(float)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, weight.astype(float)) + bias[:, None, None]
+
+
+def draw(*shape: int, seed: int) -> NDArray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# Winograd's algorithm serves 3 x 3 and 16 output channels or more, oneDNN's choice the others.
+@pytest.mark.parametrize(
+    ("batch", "channels", "out_channels", "kernel", "padding"),
+    [(1, 32, 48, 3, 1), (2, 20, 24, 3, 1), (1, 16, 3, 3, 1), (1, 3, 16, 7, 0), (2, 16, 16, 4, 2)],
+)
+def test_is_the_convolution(
+    batch: int, channels: int, out_channels: int, kernel: int, padding: int
+) -> None:
+    weight = draw(out_channels, channels, kernel, kernel, seed=1) / np.sqrt(channels) / kernel
+    bias = draw(out_channels, seed=2)
+    layer = PackedConvolution(jt.array(weight), jt.array(bias), padding)
+    # The second call finds its weights laid out, the third of another size must not take those.
+    for height, width in ((29, 38), (29, 38), (36, 24)):
+        x = draw(batch, channels, height, width, seed=3)
+        expected = convolve(x, weight, bias, padding)
+        np.testing.assert_allclose(layer(jt.array(x)).numpy(), expected, rtol=0, atol=2e-5)
+
+
+def test_without_bias() -> None:
+    weight, x = draw(16, 16, 3, 3, seed=1) / 12, draw(1, 16, 29, 38, seed=2)
+    y = PackedConvolution(jt.array(weight), None, 1)(jt.array(x)).numpy()
+    np.testing.assert_allclose(y, convolve(x, weight, np.zeros(16), 1), rtol=0, atol=2e-5)
+
+
+@pytest.fixture
+def networks() -> Iterator[nn.Module]:
+    jt.set_global_seed(5)
+    yield nn.Sequential(
+        Conv2d(6, 16, 3, padding=1, spectral=True),
+        Conv2d(16, 16, 3, stride=2, padding=1),
+        Conv2d(16, 8, 1, bias=False),
+    )
+
+
+@pytest.mark.parametrize("size", [(40, 44), (10, 12)])
+def test_a_network_that_is_prepared_draws_what_it_drew(
+    networks: nn.Module, size: tuple[int, int]
+) -> None:
+    assert 40 * 44 > PRODUCT_PIXELS > 10 * 12
+    networks.eval()
+    x = jt.array(draw(1, 6, *size, seed=6))
+    before = networks(x).numpy()
+    prepare_to_draw(networks)
+    assert [layer.packed is not None for layer in networks] == [True, False, False]
+    with jt.no_grad():
+        np.testing.assert_allclose(networks(x).numpy(), before, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("stripes", [4, 40 * 44])
+def test_a_prepared_spade_draws_what_it_drew(stripes: int) -> None:
+    # Few different neighbourhoods, and so many that the hidden feature becomes a dense one.
+    ids = draw(1, 40, 44, seed=7).argsort(axis=None).reshape(1, 40, 44) * stripes // (40 * 44) % 9
+    layer = SPADE(8, 9)
+    layer.eval()
+    x, layout = jt.array(draw(1, 8, 40, 44, seed=8)), Layout(jt.array(ids.astype(np.int32)), 9)
+    before = layer(x, layout).numpy()
+    prepare_to_draw(layer)
+    with jt.no_grad():
+        np.testing.assert_allclose(layer(x, layout).numpy(), before, rtol=0, atol=2e-6)
