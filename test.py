@@ -29,7 +29,9 @@ def draw(options: TestOptions) -> int:
     if options.style_to is not None:
         return draw_strips(options)
     plan = plan_submission(options)
-    print(f"{len(plan.jobs)} layouts, generator {plan.snapshot.path}", flush=True)
+    print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
+    if plan.style_rule:
+        print(plan.style_rule, flush=True)
     start_jittor(options.device)
     return submit(plan)
 
@@ -39,7 +41,8 @@ def draw_strips(options: TestOptions) -> int:
     from tools.style_strip import make_strips, plan_strips
 
     strips = plan_strips(options)
-    print(f"{len(strips.plan.jobs)} layouts, generator {strips.plan.snapshot.path}", flush=True)
+    plan = strips.plan
+    print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
     start_jittor(options.device)
     print(f"strips: {make_strips(strips)}")
     return 0

@@ -30,7 +30,7 @@ DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 1 where training failed, 130 for Ctrl-C."""
     options = parse_train(sys.argv[1:] if argv is None else argv)
-    schedule = load_schedule(options.training.schedule)
+    schedule = load_schedule(options.training.schedule, options.data.task)
     if options.training.dry_run:
         return say_what_would_happen(options, schedule)
     return run(options, schedule)
@@ -120,7 +120,7 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
 
 def finish(options: RunOptions, schedule: Schedule) -> int:
     """Make the submission where the run is complete and its dataset has test layouts."""
-    from tools.submission import find_run_layouts, plan_submission, submit
+    from tools.submission import plan_submission, submit
     from training.preparation import find_progress
 
     training = options.training
@@ -130,15 +130,32 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     if state is None or state.progress.epoch <= schedule.last_epoch:
         print(f"phases are left to train; pictures so far: {command}")
         return 0
-    try:
-        find_run_layouts(str(options.data.input_path))
-    except UserError:
-        print(f"the dataset has no test layouts; for a submission: {command} --input_path LABELS")
+    missing, folder = _find_missing_test_data(options)
+    if missing:
+        print(f"the dataset has no {missing}; for a submission: {command} --input_path {folder}")
         return 0
     wanted = TestOptions(
         name=training.name, results_path=training.results_path, device=training.device
     )
     return submit(plan_submission(wanted))
+
+
+def _find_missing_test_data(options: RunOptions) -> tuple[str, str]:
+    """What the dataset lacks to draw pictures for, and the folder to name; empty if nothing."""
+    from data.folders import CONTENT, find_content
+    from tools.submission import find_run_layouts
+
+    dataset = str(options.data.input_path)
+    try:
+        if options.data.task == "translation":
+            missing = (f"test/{CONTENT}", "CONTENT")
+            find_content(Path(dataset) / "test" / CONTENT)
+        else:
+            missing = ("test layouts", "LABELS")
+            find_run_layouts(dataset)
+    except UserError:
+        return missing
+    return "", ""
 
 
 def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from data.files import write_text
-from data.folders import Pair, PairFolder, stem_of
+from data.folders import Pair, PairFolder, Photograph, PhotographFolder, stem_of
 from data.images import PictureError, inspect_image
 from data.labels import read_instances, read_label
 from data.workers import Progress, run_all
@@ -27,6 +27,8 @@ from options.errors import UserError
 
 _ASPECT_TOLERANCE = 0.01
 _CACHE_VERSION = 1
+
+Item = TypeVar("Item", Pair, Photograph)
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,15 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a check found; `checked` counts stems, paired or not."""
+class Report(Generic[Item]):
+    """What a check found; `checked` counts stems, paired or not, of what `noun` says."""
 
-    good: list[Pair]
+    good: list[Item]
     faults: list[Fault]
     notes: list[str]
     checked: int
     source: str = ""
+    noun: str = "pair"
 
     @property
     def bad_share(self) -> float:
@@ -62,7 +65,7 @@ class Report:
         """Return the whole report, a line for each fault and each note."""
         bad = len({fault.stem for fault in self.faults})
         lines = [
-            f"Checked {_count(self.checked, 'pair')}" + f" in {self.source}" * bool(self.source)
+            f"Checked {_count(self.checked, self.noun)}" + f" in {self.source}" * bool(self.source)
         ]
         lines.append(f"{len(self.good)} good, {bad} bad ({100 * self.bad_share:.2f}%)")
         if self.faults:
@@ -77,23 +80,29 @@ class Report:
 
     def save(self, path: Path | str) -> None:
         """Write the report as UTF-8 text, whole or not at all."""
-        # File names that are no valid Unicode are written with escapes.
-        write_text(Path(path), self.text())
+        save_reports(path, [self])
 
     def require(self, bad_pair_limit: float, saved_at: Path | str | None = None) -> None:
-        """Raise UserError where no pair is good or a greater share than the limit is bad."""
+        """Raise UserError where none is good or a greater share than the limit is bad."""
         where = f"; the whole report is {saved_at}" if saved_at is not None else ""
         first = f"; the first: {self.faults[0]}" if self.faults else ""
         bad = len({fault.stem for fault in self.faults})
         if not self.good:
             raise UserError(
-                f"at least one pair must be good: {bad} of {self.checked} are bad{first}{where}"
+                f"at least one {self.noun} must be good: {bad} of {self.checked} are bad"
+                f"{first}{where}"
             )
         if self.bad_share > bad_pair_limit:
             raise UserError(
-                f"at most {100 * bad_pair_limit:g}% of the pairs may be bad: {bad} of "
+                f"at most {100 * bad_pair_limit:g}% of the {self.noun}s may be bad: {bad} of "
                 f"{self.checked} are{first}; mend them or raise --bad_pair_limit{where}"
             )
+
+
+def save_reports(path: Path | str, reports: Sequence[Report]) -> None:
+    """Write reports one after the other as UTF-8 text, whole or not at all."""
+    # File names that are no valid Unicode are written with escapes.
+    write_text(Path(path), "\n".join(report.text() for report in reports))
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ def check_pairs(
     instances: bool = False,
     size: tuple[int, int] | None = None,
     cache_path: Path | str | None = None,
-) -> Report:
+) -> Report[Pair]:
     """Read every pair whole and report which can be trained on.
 
     A pair is good where both files decode to the end, ids are 0..classes-1 or `unknown_label`, and
@@ -139,7 +148,7 @@ def check_pairs(
             f"instances need a folder of instance maps: {listed[0].label_path.parent.parent} has "
             "none (COCO-Stuff's is train_inst); leave --instances out"
         )
-    cache = _Cache(cache_path, classes, instances)
+    cache = _Cache(cache_path, [_CACHE_VERSION, classes, instances])
     known = [cache.get(pair) for pair in listed]
     unread = [pair for pair, facts in zip(listed, known, strict=True) if facts is None]
     read = iter(
@@ -167,6 +176,60 @@ def check_pairs(
     )
 
 
+def check_photographs(
+    folder: PhotographFolder,
+    workers: int = 2,
+    progress: Progress | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    cache_path: Path | str | None = None,
+) -> Report[Photograph]:
+    """Read every photograph of a folder whole and report which can be trained on.
+
+    Stems that several files share are faults too. The rest as of `check_pairs`.
+    """
+    listed = folder.photographs
+    cache = _Cache(cache_path, [_CACHE_VERSION, "photographs"])
+    known = [cache.get(photograph) for photograph in listed]
+    unread = [one for one, facts in zip(listed, known, strict=True) if facts is None]
+    read = iter(run_all(_PhotographInspector, (), unread, workers=workers, progress=progress))
+    facts_of = [facts if facts is not None else next(read) for facts in known]
+    cache.save(listed, facts_of)
+    faults = _shared_stems(folder.duplicates)
+    for photograph, facts in zip(listed, facts_of, strict=True):
+        faults += [Fault(photograph.stem, Path(path), *rest) for path, *rest in facts.broken]
+    good = [(one, facts) for one, facts in zip(listed, facts_of, strict=True) if not facts.broken]
+    return Report(
+        good=[photograph for photograph, _ in good],
+        faults=sorted(faults, key=lambda fault: (fault.stem, str(fault.path))),
+        notes=_photograph_notes([facts for _, facts in good], size),
+        checked=len(listed) + len(folder.duplicates),
+        source=str(folder.root),
+        noun="photograph",
+    )
+
+
+class _PhotographInspector:
+    """Reads a photograph, in whatever process."""
+
+    def __call__(self, photograph: Photograph) -> _Facts:
+        found, broken = _inspect(photograph.path)
+        return _Facts(**found, broken=broken)
+
+
+def _inspect(path: Path) -> tuple[dict[str, Any], tuple[tuple[str, str, str, str], ...]]:
+    """The facts of a photograph, and its fault where it has one."""
+    try:
+        image = inspect_image(path)
+    except PictureError as error:
+        return {}, ((str(error.path), error.rule, error.value, error.mend),)
+    return {
+        "image_size": (image.height, image.width),
+        "image_mode": image.mode,
+        "image_turned": image.turned,
+    }, ()
+
+
 class _Inspector:
     """Reads the files of a pair, in whatever process."""
 
@@ -175,15 +238,8 @@ class _Inspector:
         self.instances = instances
 
     def __call__(self, pair: Pair) -> _Facts:
-        found: dict[str, Any] = {}
-        broken: list[tuple[str, str, str, str]] = []
-        try:
-            image = inspect_image(pair.image_path)
-            found["image_size"] = (image.height, image.width)
-            found["image_mode"] = image.mode
-            found["image_turned"] = image.turned
-        except PictureError as error:
-            broken.append((str(error.path), error.rule, error.value, error.mend))
+        found, broken_image = _inspect(pair.image_path)
+        broken = list(broken_image)
         try:
             label = read_label(pair.label_path, self.classes)
             found["label_size"] = label.shape
@@ -248,7 +304,12 @@ def _unpaired(folder: PairFolder) -> list[Fault]:
             rule = f"a file must have a partner: a {partner} of the same stem"
             mend = f"add the {partner} or remove this file"
             faults.append(Fault(stem_of(path), path, rule, "there is none", mend))
-    for stem, paths in folder.duplicates.items():
+    return faults + _shared_stems(folder.duplicates)
+
+
+def _shared_stems(duplicates: Mapping[str, Sequence[Path]]) -> list[Fault]:
+    faults = []
+    for stem, paths in duplicates.items():
         names = ", ".join(path.name for path in paths)
         mend = "keep one and rename or remove the others"
         faults.append(Fault(stem, paths[0], "a stem must belong to one file", names, mend))
@@ -256,22 +317,39 @@ def _unpaired(folder: PairFolder) -> list[Fault]:
 
 
 def _notes(
-    facts: Iterable[_Facts], classes: int, unknown_label: int | None, size: tuple[int, int] | None
+    facts: Sequence[_Facts], classes: int, unknown_label: int | None, size: tuple[int, int] | None
 ) -> list[str]:
-    sizes: Counter[tuple[int, int]] = Counter()
     unequal: Counter[tuple[tuple[int, int], tuple[int, int]]] = Counter()
-    modes: Counter[str] = Counter()
-    turned = 0
     ids: set[int] = set()
     for one in facts:
         assert one.image_size is not None and one.label_size is not None
-        sizes[one.image_size] += 1
         if one.image_size != one.label_size:
             unequal[one.image_size, one.label_size] += 1
+        ids.update(one.ids)
+    notes = _photograph_notes(facts, size)
+    for (image, label), number in unequal.most_common(8):
+        notes.append(
+            f"{_count(number, 'label')} of {_size(label)} beside a photograph of {_size(image)}"
+        )
+    seen = {one for one in ids if one < classes and one != unknown_label}
+    if ids:
+        note = f"{len(seen)} of {_count(classes, 'class', 'classes')} occur"
+        if unknown_label is not None:
+            note += f"; unknown ({unknown_label}) does" + " not" * (unknown_label not in ids)
+        notes.append(note)
+    return notes
+
+
+def _photograph_notes(facts: Iterable[_Facts], size: tuple[int, int] | None) -> list[str]:
+    sizes: Counter[tuple[int, int]] = Counter()
+    modes: Counter[str] = Counter()
+    turned = 0
+    for one in facts:
+        assert one.image_size is not None
+        sizes[one.image_size] += 1
         if one.image_mode != "RGB":
             modes[one.image_mode] += 1
         turned += one.image_turned
-        ids.update(one.ids)
     notes = []
     if size is not None:
         others = [(old, n) for old, n in sizes.most_common() if old != size]
@@ -286,29 +364,22 @@ def _notes(
             notes.append(
                 f"{_count(rest, 'photograph')} of {len(others) - 8} other sizes resized too"
             )
-    for (image, label), number in unequal.most_common(8):
-        notes.append(
-            f"{_count(number, 'label')} of {_size(label)} beside a photograph of {_size(image)}"
-        )
     for mode, number in modes.most_common():
         notes.append(f"{_count(number, 'photograph')} of mode {mode} read as RGB")
     if turned:
         notes.append(f"{_count(turned, 'photograph')} turned as the EXIF orientation says")
-    seen = {one for one in ids if one < classes and one != unknown_label}
-    if ids:
-        note = f"{len(seen)} of {_count(classes, 'class', 'classes')} occur"
-        if unknown_label is not None:
-            note += f"; unknown ({unknown_label}) does" + " not" * (unknown_label not in ids)
-        notes.append(note)
     return notes
 
 
 class _Cache:
-    """Facts of whole pairs by their files' paths, sizes and times, in one JSON file."""
+    """Facts of whole items by their files' paths, sizes and times, in one JSON file.
 
-    def __init__(self, path: Path | str | None, classes: int, instances: bool) -> None:
+    `form` is what was asked for: facts of another form are read anew.
+    """
+
+    def __init__(self, path: Path | str | None, form: list[Any]) -> None:
         self._path = Path(path) if path is not None else None
-        self._form = [_CACHE_VERSION, classes, instances]
+        self._form = form
         self._entries: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
         # A cache that is missing, damaged or of other settings is no cache; nothing is lost.
@@ -318,7 +389,7 @@ class _Cache:
                 if stored["form"] == self._form:
                     self._entries = dict(stored["pairs"])
 
-    def get(self, pair: Pair) -> _Facts | None:
+    def get(self, pair: Pair | Photograph) -> _Facts | None:
         if self._path is None:
             return None
         key = self._keys[pair.stem] = _stamp(pair)
@@ -334,7 +405,7 @@ class _Cache:
         except (TypeError, AttributeError, LookupError):
             return None
 
-    def save(self, pairs: Iterable[Pair], facts_of: Iterable[_Facts]) -> None:
+    def save(self, pairs: Iterable[Pair | Photograph], facts_of: Iterable[_Facts]) -> None:
         if self._path is None:
             return
         entries = {
@@ -346,8 +417,12 @@ class _Cache:
         write_text(self._path, stored)
 
 
-def _stamp(pair: Pair) -> list[list[Any]] | None:
-    paths = [pair.image_path, pair.label_path, pair.instance_path]
+def _stamp(pair: Pair | Photograph) -> list[list[Any]] | None:
+    paths: list[Path | None]
+    if isinstance(pair, Photograph):
+        paths = [pair.path]
+    else:
+        paths = [pair.image_path, pair.label_path, pair.instance_path]
     try:
         stats = [(path, path.stat()) for path in paths if path is not None]
     except OSError:

@@ -2,6 +2,7 @@
 
 folder = find_pairs("DIR")          # folder.form, folder.pairs
 layouts = find_test_layouts("DIR")  # layouts.paths
+unpaired = find_unpaired("DIR")     # unpaired.content.photographs, unpaired.style.photographs
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _FORMS: tuple[tuple[str, str, str, str], ...] = (
     ("plain", "train/images", "train/labels", "train/instances"),
     ("COCO-Stuff's", "train_img", "train_label", "train_inst"),
 )
+CONTENT, STYLE = "content", "style"
 _TEST_FOLDERS = (
     "val_A_labels_resized",
     "val_B_labels_resized",
@@ -46,6 +48,32 @@ class Pair:
     image_path: Path
     label_path: Path
     instance_path: Path | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Photograph:
+    """A photograph that belongs to no layout; the stem as a Pair's."""
+
+    stem: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class PhotographFolder:
+    """The photographs of one folder, sorted by stem; those that share a stem are duplicates."""
+
+    root: Path
+    photographs: list[Photograph]
+    duplicates: dict[str, list[Path]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnpairedFolder:
+    """A dataset of translation: photographs to redraw, and photographs of the style."""
+
+    root: Path
+    content: PhotographFolder
+    style: PhotographFolder
 
 
 @dataclass(frozen=True)
@@ -126,6 +154,47 @@ def find_test_layouts(root: Path | str) -> LayoutFolder:
     )
 
 
+def find_unpaired(root: Path | str) -> UnpairedFolder:
+    """Find the photographs of translation, DIR/content and DIR/style.
+
+    Raises UserError where one of the two is missing or has no photographs.
+    """
+    root = _existing(root)
+    parts = [_photographs(root / name) for name in (CONTENT, STYLE)]
+    for name, part in zip((CONTENT, STYLE), parts, strict=True):
+        if not (part.photographs or part.duplicates):
+            state = "has no photographs" if part.root.is_dir() else "is not there"
+            raise UserError(
+                f"--task translation needs photographs in {CONTENT} and in {STYLE}: "
+                f"{root / name} {state}; {root} holds {_contents(root)}"
+                f"{_hint(root, _has_unpaired)}"
+            )
+    return UnpairedFolder(root, *parts)
+
+
+def find_content(root: Path | str) -> PhotographFolder:
+    """Find photographs to translate: those of the folder itself, of test/content or of content.
+
+    Raises UserError where there are none, or where two share a stem, as their pictures would share
+    a name.
+    """
+    root = _existing(root)
+    for part in (".", f"test/{CONTENT}", CONTENT):
+        found = _photographs(root / part)
+        if found.duplicates:
+            stem, paths = next(iter(found.duplicates.items()))
+            raise UserError(
+                f"photographs to translate must have distinct stems: {stem} is {_few(paths)} in "
+                f"{found.root}; rename or remove one"
+            )
+        if found.photographs:
+            return found
+    raise UserError(
+        f"a folder of photographs to translate must hold some, in itself, in test/{CONTENT} or in "
+        f"{CONTENT}: {root} holds {_contents(root)}"
+    )
+
+
 def pictures_by_stem(folder: Path | str) -> dict[str, Path]:
     """Map stems to the pictures in one folder; of several with a stem, the first by name.
 
@@ -171,6 +240,13 @@ def _match(root: Path, form: str, images: str, labels: str, instances: str) -> P
             label_of[stem] for stem in sorted(label_of.keys() - image_of.keys() - known)
         ],
         duplicates=duplicates,
+    )
+
+
+def _photographs(folder: Path) -> PhotographFolder:
+    single, duplicates = _by_stem(_files(folder))
+    return PhotographFolder(
+        folder, [Photograph(stem, single[stem]) for stem in sorted(single)], duplicates
     )
 
 
@@ -236,6 +312,10 @@ def _has_pairs(root: Path) -> bool:
     return any(
         (root / images).is_dir() and (root / labels).is_dir() for _, images, labels, _ in _FORMS
     )
+
+
+def _has_unpaired(root: Path) -> bool:
+    return (root / CONTENT).is_dir() and (root / STYLE).is_dir()
 
 
 def _has_layouts(root: Path) -> bool:

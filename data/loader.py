@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import CONTEST_CLASSES
-from data.folders import Pair
+from data.folders import Pair, Photograph
 from data.images import read_image
 from data.labels import LabelError, read_instances, read_label
 from data.transforms import (
@@ -35,18 +35,20 @@ from data.transforms import (
 from data.workers import InlinePool, ProcessPool
 
 # What a seed is used for, so that no two uses share a stream.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT, _STYLE_ORDER, _STYLE_AUGMENT = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N pairs of one size.
+    """N pairs of one size, or N photographs as content with one each of the style.
 
     `layout` is int32 (N, H, W) of class ids, `edges` float32 (N, 1, H, W), 1 on the borders of
-    objects, or None, `image` float32 (N, 3, H, W) in -1..1. The arrays belong to the receiver.
+    objects, or None, `image` float32 (N, 3, H, W) in -1..1. Where photographs are the content,
+    they stand in `layout`, in the form of `image`, which is the style. `stems` are the layouts' or
+    the contents'. The arrays belong to the receiver.
     """
 
-    layout: NDArray[np.int32]
+    layout: NDArray[Any]
     edges: NDArray[np.float32] | None
     image: NDArray[np.float32]
     stems: list[str]
@@ -94,15 +96,16 @@ class _Recipe:
     flip: bool
     load_scale: float
     seed: int
+    unpaired: bool
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Pairs to read into one slot: (row, place in the epoch, index of the pair)."""
+    """What to read into one slot: (row, place in the epoch, index of the pair, of the style)."""
 
     epoch: int
     slot: int
-    rows: tuple[tuple[int, int, int], ...]
+    rows: tuple[tuple[int, int, int, int], ...]
 
 
 _Pool = InlinePool[_Task, None] | ProcessPool[_Task, None]
@@ -120,6 +123,10 @@ class BatchLoader:
     epoch and its place in it, never on the number of workers. `load_scale` resizes to that many
     times the size before the crop.
 
+    With `styles` the pairs are photographs instead, each of which gets one of `styles` at its place
+    in the epoch: all in a random order of their own, again and again. The two are mirrored and
+    cropped independently.
+
     `workers` helper processes read some batches ahead; 0 reads in this process, when asked. They
     start with the first epoch and end with `close()`, with the loader or with this process.
     Raises ValueError where an argument is out of range.
@@ -127,11 +134,12 @@ class BatchLoader:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[Pair | Photograph],
         *,
         height: int,
         width: int,
         batch_size: int,
+        styles: Sequence[Photograph] = (),
         classes: int = len(CONTEST_CLASSES),
         unknown_label: int | None = None,
         instances: bool = False,
@@ -155,10 +163,13 @@ class BatchLoader:
         _check_range("rank", rank, 0, world_size - 1)
         _check_range("workers", workers, 0)
         self._pairs = list(pairs)
+        self._styles = list(styles)
+        unpaired = isinstance(pairs[0], Photograph)
+        _check_range("styles", len(styles), int(unpaired), None if unpaired else 0)
         self._epoch_images = len(pairs) if epoch_images is None else epoch_images
         _check_range("epoch_images", self._epoch_images, 1)
         self._recipe = _Recipe(
-            height, width, classes, unknown_label, instances, flip, load_scale, seed
+            height, width, classes, unknown_label, instances, flip, load_scale, seed, unpaired
         )
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -206,13 +217,14 @@ class BatchLoader:
             self.close()
         turn = self._turn = object()
         order = self._order(epoch)
+        styles = self._style_order(epoch, len(order))
         steps = self.steps_per_epoch
         missing = dict.fromkeys(range(first_step, steps), 0)
         whole = False
         try:
             pool, buffers = self._start()
             for step in range(first_step, min(first_step + self._slots, steps)):
-                missing[step] = self._request(pool, epoch, step, order)
+                missing[step] = self._request(pool, epoch, step, order, styles)
             for step in range(first_step, steps):
                 while missing[step]:
                     answered, _ = pool.receive()
@@ -220,7 +232,7 @@ class BatchLoader:
                 batch = buffers.take(step % self._slots, self._stems(step, order))
                 following = step + self._slots
                 if following < steps:
-                    missing[following] = self._request(pool, epoch, following, order)
+                    missing[following] = self._request(pool, epoch, following, order, styles)
                 yield batch
                 if self._turn is not turn:
                     raise RuntimeError("a later epoch, or close(), ended this one")
@@ -233,11 +245,19 @@ class BatchLoader:
                     self.close()
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        count = len(self._pairs)
         wanted = max(self._epoch_images, self._batch_size * self._world_size)
+        return self._mix(len(self._pairs), wanted, epoch, _ORDER)
+
+    def _style_order(self, epoch: int, wanted: int) -> NDArray[np.int64]:
+        """The style of each place in the epoch; -1 where pairs have their own photographs."""
+        if not self._styles:
+            return np.full(wanted, -1)
+        return self._mix(len(self._styles), wanted, epoch, _STYLE_ORDER)
+
+    def _mix(self, count: int, wanted: int, epoch: int, purpose: int) -> NDArray[np.int64]:
         if not self._shuffle:
             return np.resize(np.arange(count), wanted)
-        random = _random(self._recipe.seed, epoch, _ORDER)
+        random = _random(self._recipe.seed, epoch, purpose)
         rounds = [random.permutation(count) for _ in range(-(-wanted // count))]
         return np.concatenate(rounds)[:wanted]
 
@@ -248,10 +268,17 @@ class BatchLoader:
     def _stems(self, step: int, order: NDArray[np.int64]) -> list[str]:
         return [self._pairs[order[position]].stem for position in self._positions(step)]
 
-    def _request(self, pool: _Pool, epoch: int, step: int, order: NDArray[np.int64]) -> int:
+    def _request(
+        self,
+        pool: _Pool,
+        epoch: int,
+        step: int,
+        order: NDArray[np.int64],
+        styles: NDArray[np.int64],
+    ) -> int:
         """Hand in the parts of a batch and return how many."""
         rows = [
-            (row, position, int(order[position]))
+            (row, position, int(order[position]), int(styles[position]))
             for row, position in enumerate(self._positions(step))
         ]
         parts = min(max(1, self._workers), len(rows))
@@ -262,7 +289,7 @@ class BatchLoader:
     def _start(self) -> tuple[_Pool, _Buffers]:
         if self._pool is None or self._buffers is None:
             self._buffers = _Buffers(self._recipe, self._slots, self._batch_size)
-            arguments = (self._pairs, self._recipe, self._buffers)
+            arguments = (self._pairs, self._styles, self._recipe, self._buffers)
             if self._workers:
                 files = (self._buffers.file,)
                 self._pool = ProcessPool(_Filler, arguments, self._workers, files)
@@ -297,18 +324,21 @@ class _Buffers:
 
     def take(self, slot: int, stems: list[str]) -> Batch:
         """Copy one batch out."""
+        image = normalise(self.images[slot])
+        if self.contents is not None:
+            return Batch(normalise(self.contents[slot]), None, image, stems)
         return Batch(
             layout=self.layouts[slot].astype(np.int32),
             edges=None if self.edges is None else self.edges[slot].astype(np.float32),
-            image=normalise(self.images[slot]),
+            image=image,
             stems=stems,
         )
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return the bytes of all layouts, images and edges."""
+        """Return the bytes of all layouts (or contents), images and edges."""
         recipe, slots, batch_size = self._form
         pixels = slots * batch_size * recipe.height * recipe.width
-        return 2 * pixels, 3 * pixels, recipe.instances * pixels
+        return (3 if recipe.unpaired else 2) * pixels, 3 * pixels, recipe.instances * pixels
 
     def _map(self) -> None:
         recipe, slots, batch_size = self._form
@@ -316,7 +346,11 @@ class _Buffers:
         memory = np.frombuffer(mmap.mmap(self.file, sum(sizes)), dtype=np.uint8)
         layouts, images, edges = np.split(memory, np.cumsum(sizes)[:2])
         frame = (recipe.height, recipe.width)
-        self.layouts = layouts.view(np.uint16).reshape(slots, batch_size, *frame)
+        self.contents = None
+        if recipe.unpaired:
+            self.contents = layouts.reshape(slots, batch_size, 3, *frame)
+        else:
+            self.layouts = layouts.view(np.uint16).reshape(slots, batch_size, *frame)
         self.images = images.reshape(slots, batch_size, 3, *frame)
         self.edges = edges.reshape(slots, batch_size, 1, *frame) if recipe.instances else None
 
@@ -324,14 +358,34 @@ class _Buffers:
 class _Filler:
     """Reads pairs into the buffers, in whatever process."""
 
-    def __init__(self, pairs: Sequence[Pair], recipe: _Recipe, buffers: _Buffers) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair | Photograph],
+        styles: Sequence[Photograph],
+        recipe: _Recipe,
+        buffers: _Buffers,
+    ) -> None:
         self._pairs = pairs
+        self._styles = styles
         self._recipe = recipe
         self._buffers = buffers
 
     def __call__(self, task: _Task) -> None:
-        for row, position, index in task.rows:
-            layout, image, edges = self._read(self._pairs[index], task.epoch, position)
+        for row, position, index, style in task.rows:
+            pair = self._pairs[index]
+            if isinstance(pair, Photograph):
+                places = ((pair, _AUGMENT), (self._styles[style], _STYLE_AUGMENT))
+                content, image = (
+                    self._read_photograph(
+                        one, _random(self._recipe.seed, task.epoch, use, position)
+                    )
+                    for one, use in places
+                )
+                assert self._buffers.contents is not None
+                self._buffers.contents[task.slot, row] = content.transpose(2, 0, 1)
+                self._buffers.images[task.slot, row] = image.transpose(2, 0, 1)
+                continue
+            layout, image, edges = self._read(pair, task.epoch, position)
             self._buffers.layouts[task.slot, row] = layout
             self._buffers.images[task.slot, row] = image.transpose(2, 0, 1)
             if self._buffers.edges is not None and edges is not None:
@@ -341,14 +395,8 @@ class _Filler:
         self, pair: Pair, epoch: int, position: int
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         recipe = self._recipe
-        height = round(recipe.height * recipe.load_scale)
-        width = round(recipe.width * recipe.load_scale)
         random = _random(recipe.seed, epoch, _AUGMENT, position)
-        # Drawn whether used or not: one option's change leaves the other's numbers alone.
-        mirrored = bool(random.integers(2)) and recipe.flip
-        top = int(random.integers(height - recipe.height + 1))
-        left = int(random.integers(width - recipe.width + 1))
-
+        height, width, mirrored, top, left = self._draw(random)
         planes: list[NDArray[Any]] = [
             read_layout(
                 pair.label_path,
@@ -366,6 +414,23 @@ class _Filler:
             planes = [flip(plane) for plane in planes]
         edges = instance_edges(planes[2]) if recipe.instances else None
         return planes[0], planes[1], edges
+
+    def _read_photograph(self, photograph: Photograph, random: np.random.Generator) -> NDArray[Any]:
+        height, width, mirrored, top, left = self._draw(random)
+        image: NDArray[Any] = read_photograph(photograph.path, height, width)
+        image = crop(image, top, left, self._recipe.height, self._recipe.width)
+        return flip(image) if mirrored else image
+
+    def _draw(self, random: np.random.Generator) -> tuple[int, int, bool, int, int]:
+        """The size to read at, whether to mirror, and where to crop."""
+        recipe = self._recipe
+        height = round(recipe.height * recipe.load_scale)
+        width = round(recipe.width * recipe.load_scale)
+        # Drawn whether used or not: one option's change leaves the other's numbers alone.
+        mirrored = bool(random.integers(2)) and recipe.flip
+        top = int(random.integers(height - recipe.height + 1))
+        left = int(random.integers(width - recipe.width + 1))
+        return height, width, mirrored, top, left
 
 
 def _instances(pair: Pair) -> NDArray[np.int32]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from data.folders import Pair
+from data.folders import Pair, Photograph
 from options.errors import UserError
+
+Item = TypeVar("Item", bound=Pair | Photograph)
 
 SUBSETS = ("total", "selection_1", "selection_2")
 
@@ -68,7 +71,7 @@ def read_selection(folder: Path, subset: str) -> frozenset[str] | None:
     return stems
 
 
-def select_pairs(pairs: Sequence[Pair], folder: Path, subset: str) -> list[Pair]:
+def select_pairs(pairs: Sequence[Item], folder: Path, subset: str) -> list[Item]:
     """Return the pairs of a subset in the order given.
 
     Raises UserError as `read_selection` does, and where no pair is left.

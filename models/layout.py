@@ -1,8 +1,9 @@
-"""The layout as the networks see it: class ids, their count, and instance edges if any."""
+"""What networks draw from: a layout (ids, their count, instance edges), or photographs."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TypeAlias
 
 import jittor as jt
 import numpy as np
@@ -91,6 +92,31 @@ class Layout:
         ids = self.ids.numpy()
         values = ids if self.edges is None else ids + self.classes * (self.edges.numpy()[:, 0] > 0)
         return np.where((ids >= 0) & (ids < self.classes), values, -1).astype(np.int32)
+
+
+class Photographs:
+    """A batch of photographs as content, where a layout stands otherwise (Jiang et al. 2020).
+
+    Args:
+        pictures: float32 (N, 3, H, W) in [-1, 1].
+    """
+
+    CHANNELS = 3
+
+    def __init__(self, pictures: jt.Var):
+        self.pictures = pictures
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return int(self.pictures.shape[2]), int(self.pictures.shape[3])
+
+    def feature(self, *, by_picture: bool = False) -> jt.Var:
+        """The photographs as they are, whether or not they are kept apart."""
+        return self.pictures
+
+
+Content: TypeAlias = Layout | Photographs
 
 
 def _sample(values: NDArray, size: tuple[int, int]) -> NDArray:

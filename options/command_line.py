@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from options.errors import UserError
 from options.run import (
     PUBLISHED,
+    PUBLISHED_TASKS,
     RUN_FIELDS,
     RUN_GROUPS,
     SPADE_DEPTHS,
@@ -42,6 +43,8 @@ TRAIN_USAGE = """bash train.sh [FLAGS]        set up the environment once, then 
       the contest's run; the same command again resumes where it stopped
   bash train.sh --data DIR --schedule aux --name RUN-aux
       the second model
+  bash train.sh --data DIR --task translation --name RUN
+      from the photographs in DIR/content to the style of those in DIR/style
 """
 TEST_USAGE = """bash test.sh --name RUN [FLAGS]                              set up once, then draw
        python test.py --input_path LABELS --output_path DIR [FLAGS]
@@ -196,8 +199,15 @@ def parse_train(argv: Sequence[str]) -> RunOptions:
     parser = _build(TRAIN_USAGE, TRAIN_EPILOG, {group: RUN_GROUPS[group] for group in HELP_ORDER})
     raw = _read(parser, argv)
     given = {name: RUN_FIELDS[name].parse(text) for name, text in raw.items()}
-    schedule = load_schedule(given.get("schedule", RUN_FIELDS["schedule"].default))
-    merged = _merge(_read_recipe(parser, schedule), given)
+    task = given.get("task", RUN_FIELDS["task"].default)
+    schedule = load_schedule(given.get("schedule", RUN_FIELDS["schedule"].default), task)
+    recipe = _read_recipe(parser, schedule)
+    if "task" in recipe and "task" in given and recipe["task"] != task:
+        raise UserError(
+            f"schedule {schedule.name} is made for --task {recipe['task']}: --task {task} needs "
+            "another; name another --schedule"
+        )
+    merged = _merge(recipe, given)
     options = _assemble(merged)
     # What a schedule says of a generator that the command line replaced says nothing of the new.
     while stale := [name for name in unused_options(options) if name in merged]:
@@ -208,6 +218,7 @@ def parse_train(argv: Sequence[str]) -> RunOptions:
         options = _assemble(merged)
     _check_depth_word(raw, options)
     _check_stages(schedule, options)
+    _check_data(schedule, options)
     if options.training.phase is not None:
         schedule.phase(options.training.phase)
     if options.training.name is None:
@@ -262,15 +273,17 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
 
 
 def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Field -> value: flag over schedule, with what the generator was published with.
+    """Field -> value: flag over schedule, with what generator and task were published with.
 
-    That goes before a schedule made for another generator, and after one made for this.
+    That goes before a schedule made for another generator or task, and after one made for these.
     """
-    default = RUN_FIELDS["generator"].default
-    of_recipe = recipe.get("generator", default)
-    generator = given.get("generator", of_recipe)
-    published = PUBLISHED.get(generator, {})
-    if generator == of_recipe:
+    of_recipe = {name: recipe.get(name, RUN_FIELDS[name].default) for name in ("generator", "task")}
+    chosen = {name: given.get(name, value) for name, value in of_recipe.items()}
+    published = {
+        **PUBLISHED.get(chosen["generator"], {}),
+        **PUBLISHED_TASKS.get(chosen["task"], {}),
+    }
+    if chosen == of_recipe:
         return {**published, **recipe, **given}
     return {**recipe, **published, **given}
 
@@ -300,6 +313,23 @@ def _check_stages(schedule: Schedule, options: RunOptions) -> None:
                 f"a phase that trains a part needs a generator with that part: phase {phase.name} "
                 f"of schedule {schedule.name} has stage {phase.stage}, for --generator {need}, not "
                 f"{generator}; write another --schedule, or stage all"
+            )
+
+
+def _check_data(schedule: Schedule, options: RunOptions) -> None:
+    if options.data.task != "translation":
+        return
+    if options.data.input_path is None:
+        raise UserError(
+            "--task translation needs photographs: the built-in dataset has pairs alone; name "
+            "--data DIR with DIR/content and DIR/style"
+        )
+    for phase in schedule.phases:
+        if phase.subset != "total":
+            raise UserError(
+                f"--task translation takes every photograph, subset total: phase {phase.name} of "
+                f"schedule {schedule.name} takes {phase.subset}, chosen by layouts; write "
+                "--schedule quick or translation"
             )
 
 

@@ -52,6 +52,15 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "ttur": False,
     },
 }
+# What a task was published with, where that is not the default below.
+PUBLISHED_TASKS: dict[str, dict[str, Any]] = {
+    "translation": {
+        "start": "noise",
+        "discriminator_layers": 3,
+        "lambda_feature": 1.0,
+        "lambda_vgg": 1.0,
+    },
+}
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -62,9 +71,16 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
 class DataOptions:
     """Where the pairs lie and how they become batches."""
 
+    task: Literal["synthesis", "translation"] = _option(
+        "synthesis",
+        "synthesis draws photographs from layouts; translation, tsit's, redraws the photographs in "
+        "DIR/content in the style of those in DIR/style, of which no two belong together",
+        later=True,
+    )
     input_path: str | None = _option(
         None,
-        "folder of the training pairs; without it the built-in demo dataset is drawn",
+        "folder of the training pairs, or of content and style; without it the built-in demo "
+        "dataset is drawn",
         flags=["--data"],
         metavar="DIR",
     )
@@ -130,7 +146,8 @@ class GeneratorOptions:
     )
     style_stream: bool = _option(True, "tsit: take the style from a photograph")
     start: Literal["layout", "noise"] = _option(
-        "layout", "tsit without --vae: what the generator's smallest map is made from"
+        "layout",
+        "tsit without --vae: what the generator's smallest map is made from (translation: noise)",
     )
     fadain_alpha: float = _option(
         1.0,
@@ -221,7 +238,9 @@ class TrainingOptions:
         metavar="RUN",
     )
     schedule: str = _option(
-        "quick", "quick, main, aux, pix2pixhd, or the path of a schedule file", metavar="NAME"
+        "quick",
+        "quick, main, aux, pix2pixhd, translation, or the path of a schedule file",
+        metavar="NAME",
     )
     phase: str | None = _option(
         None, "run this phase of the schedule alone; without it all", metavar="PHASE"
@@ -232,6 +251,7 @@ class TrainingOptions:
         "float32",
         "on a GPU: of convolutions and products; weights, norms and losses stay float32 "
         "(docs/gpu.md)",
+        later=True,
     )
     log_every: int = _option(10, "steps between log lines", minimum=1)
     sample_every: int = _option(1000, "steps between sample sheets", minimum=1)
@@ -247,6 +267,7 @@ class Option:
     """One field of an options dataclass, as its flag and its rules.
 
     `kind` is bool, int, float or str; `choices` is empty where any value of the kind may stand.
+    `later` marks one that files of earlier versions lack: they mean its default.
     """
 
     group: str
@@ -263,6 +284,7 @@ class Option:
     above: float | None
     below: float | None
     words: Mapping[str, int]
+    later: bool
 
     @property
     def flag(self) -> str:
@@ -398,6 +420,7 @@ def _describe_field(cls: type, f: dataclasses.Field[Any], hint: Any) -> Option:
         above=f.metadata.get("above"),
         below=f.metadata.get("below"),
         words=f.metadata.get("words", {}),
+        later=f.metadata.get("later", False),
     )
 
 
@@ -416,14 +439,15 @@ class RunOptions:
         """Return these options, or raise UserError for the first rule that they break."""
         for option in RUN_FIELDS.values():
             option.check(self.get(option.name))
-        check_depth(self)
-        check_style(self)
-        check_name(self.training.name)
+        check_task(self)
         defaults = RunOptions()
         for name, need in unused_options(self).items():
             value, default = self.get(name), defaults.get(name)
             if value != default:
                 raise does_not_apply(name, value, need)
+        check_depth(self)
+        check_style(self)
+        check_name(self.training.name)
         return self
 
     def get(self, name: str) -> Any:
@@ -461,7 +485,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TestOptions:
-    """All that a submission is: which generator, which layouts, which styles, and where to."""
+    """All that a submission is: which generator, which layouts, which styles, and where to.
+
+    For a generator of translation content photographs take the layouts' place.
+    """
 
     __test__ = False  # pytest would take the name for a test class
 
@@ -472,7 +499,10 @@ class TestOptions:
         None, "generator snapshot to use instead of the run's newest", metavar="FILE"
     )
     input_path: str | None = _option(
-        None, "folder of the test layouts; without it those of the run's dataset", metavar="LABELS"
+        None,
+        "folder of the test layouts, or of a translation's content photographs; without it those "
+        "of the run's dataset",
+        metavar="LABELS",
     )
     img_path: str | None = _option(
         None, "folder of the style photographs; without it the training pictures", metavar="STYLES"
@@ -482,8 +512,8 @@ class TestOptions:
     )
     style: str = _option(
         "reference",
-        "reference (label_to_img.json, else the nearest layout's photograph), "
-        "noise, or the path of one photograph for all",
+        "reference (label_to_img.json, else the nearest layout's photograph, in translation one at "
+        "random), noise, or the path of one photograph for all",
         metavar="STYLE",
     )
     style_to: str | None = _option(
@@ -500,12 +530,24 @@ class TestOptions:
         "without it there are none",
         metavar="DIR",
     )
-    seed: int = _option(0, "seed of the noise", minimum=0, maximum=2**32 - 1)
+    seed: int = _option(
+        0, "seed of the noise, and of styles at random", minimum=0, maximum=2**32 - 1
+    )
     batch_size: int = _option(1, "layouts drawn at once; does not change the pictures", minimum=1)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
     weights: Literal["ema", "raw"] = _option("ema", "averaged or last weights of the generator")
-    height: int = _option(384, "height of the written pictures, pixels", minimum=1, maximum=8192)
-    width: int = _option(512, "width of the written pictures, pixels", minimum=1, maximum=8192)
+    height: int | None = _option(
+        None,
+        "height of the written pictures, pixels; without it 384, in translation the generator's",
+        minimum=1,
+        maximum=8192,
+    )
+    width: int | None = _option(
+        None,
+        "width of the written pictures, pixels; without it 512, in translation the generator's",
+        minimum=1,
+        maximum=8192,
+    )
     results_path: str = _option("results", "folder that holds the runs", metavar="DIR")
 
     def validate(self) -> TestOptions:
@@ -555,8 +597,16 @@ RUN_FIELDS: dict[str, Option] = {
 }
 
 
+def _is_synthesis(options: RunOptions) -> bool:
+    return options.data.task == "synthesis"
+
+
 def _is_tsit(options: RunOptions) -> bool:
     return options.generator.generator == "tsit"
+
+
+def _is_tsit_of_layouts(options: RunOptions) -> bool:
+    return _is_tsit(options) and _is_synthesis(options)
 
 
 def _reads_start(options: RunOptions) -> bool:
@@ -572,7 +622,7 @@ def _has_style_stream(options: RunOptions) -> bool:
 
 
 def _may_have_encoder(options: RunOptions) -> bool:
-    return options.generator.generator in ("spade", "tsit")
+    return options.generator.generator in ("spade", "tsit") and _is_synthesis(options)
 
 
 def _has_norms_to_choose(options: RunOptions) -> bool:
@@ -589,13 +639,17 @@ def _has_vgg(options: RunOptions) -> bool:
 
 # Field -> when it means something, and the flags that make it so.
 NEEDS: dict[str, tuple[Callable[[RunOptions], bool], str]] = {
-    "vae": (_may_have_encoder, "--generator spade or tsit"),
+    "classes": (_is_synthesis, "--task synthesis"),
+    "unknown_label": (_is_synthesis, "--task synthesis"),
+    "instances": (_is_synthesis, "--task synthesis"),
+    "lambda_l1": (_is_synthesis, "--task synthesis"),
+    "vae": (_may_have_encoder, "--generator spade or tsit, and --task synthesis"),
     "latent_size": (_has_encoder, "--vae"),
     "lambda_kl": (_has_encoder, "--vae"),
-    "style_stream": (_is_tsit, "--generator tsit"),
+    "style_stream": (_is_tsit_of_layouts, "--generator tsit and --task synthesis"),
     "start": (_reads_start, "--generator tsit without --vae"),
     "fadain_alpha": (_has_style_stream, "--generator tsit --style-stream"),
-    "content_channels": (_is_tsit, "--generator tsit"),
+    "content_channels": (_is_tsit_of_layouts, "--generator tsit and --task synthesis"),
     "norm": (_has_norms_to_choose, "--generator tsit, spade or pix2pix"),
     "vgg_distance": (_has_vgg, "--lambda-vgg above 0"),
     "vgg_weights": (_has_vgg, "--lambda-vgg above 0"),
@@ -618,6 +672,22 @@ def does_not_apply(name: str, value: Any, need: str) -> UserError:
     else:
         given += f" {_show_bare(value)}"
     return UserError(f"{option.flag} needs {need}: {given} would change nothing; leave it out")
+
+
+def check_task(options: RunOptions) -> None:
+    """Check that what translates is TSIT, and that it starts from noise: there is no layout."""
+    if _is_synthesis(options):
+        return
+    if not _is_tsit(options):
+        raise UserError(
+            f"--task translation needs --generator tsit: {options.generator.generator} draws from "
+            "layouts alone; leave --generator out, or name another --schedule"
+        )
+    if options.generator.start != "noise":
+        raise UserError(
+            f"--task translation needs --start noise: --start {options.generator.start} would "
+            "start from a layout; leave it out"
+        )
 
 
 def check_style(options: RunOptions) -> None:
@@ -732,7 +802,11 @@ def _read_fields(tree: Any, cls: type, prefix: str) -> tuple[dict[str, Any], lis
         return {}, [f"{prefix.rstrip('.') or 'the whole'} is {type(tree).__name__}, not an object"]
     options = {option.name: option for option in option_fields(cls)}
     faults = [f"unknown {prefix}{name}" for name in tree if name not in options]
-    faults += [f"missing {prefix}{name}" for name in options if name not in tree]
+    faults += [
+        f"missing {prefix}{name}"
+        for name, option in options.items()
+        if name not in tree and not option.later
+    ]
     values: dict[str, Any] = {}
     for name, option in options.items():
         if name in tree:

@@ -30,6 +30,8 @@ STAGE_COLUMN = "stage"
 # Stage -> the generator that has it, None for every one.
 STAGES: dict[str, str | None] = {"all": None, "global": "pix2pixhd", "enhancer": "pix2pixhd"}
 FOLDER = Path(__file__).parent / "schedules"
+# Task -> built-in schedules that another one stands for.
+STANDS_FOR = {"translation": {"quick": "quick_translation"}}
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,10 @@ def built_in_schedules() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
 
-def load_schedule(name_or_path: str) -> Schedule:
+def load_schedule(name_or_path: str, task: str = "synthesis") -> Schedule:
     """Read a built-in schedule by name, or a schedule file by path; UserError where it is off."""
     names = built_in_schedules()
+    name_or_path = STANDS_FOR.get(task, {}).get(name_or_path, name_or_path)
     path = FOLDER / f"{name_or_path}.txt" if name_or_path in names else Path(name_or_path)
     if not path.is_file():
         near = closest(name_or_path, names)

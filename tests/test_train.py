@@ -187,6 +187,28 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
     assert own.read_bytes() == drawn["a"]["t0.jpg"]
 
 
+def test_a_translation_ends_with_its_pictures(folder: Path) -> None:
+    for part in ("content", "style", "test/content"):
+        place = folder / "unpaired" / part
+        place.mkdir(parents=True)
+        for index in range(2):
+            colour = (100 * index, 50, 200 - 90 * len(part.split("/")))
+            Image.new("RGB", (48, 32), colour).save(place / f"p{index}.jpg")
+    schedule = write_schedule(folder / "unpaired.txt", "I 1 1 total 1e-3")
+    schedule.write_text(schedule.read_text().replace("--classes 4", "--task translation"))
+    flags = ["--data", "unpaired", "--schedule", "unpaired.txt"]
+    done = run(folder, command("train.py", *flags, "--name", "translated"))
+    assert done.returncode == 0, done.stderr
+    assert "2 content photographs, batch 1" in done.stdout
+    assert [step for step, _ in losses_of(folder, "translated")] == [1, 2]
+    made = folder / "results/translated/submission"
+    assert f"overview:   {made.relative_to(folder)}/overview.png" in done.stdout
+    with zipfile.ZipFile(made / "submission.zip") as archive:
+        assert sorted(archive.namelist()) == ["p0.jpg", "p1.jpg"]
+    with Image.open(made / "p0.jpg") as picture:
+        assert (picture.size, picture.format) == ((48, 32), "JPEG")
+
+
 @pytest.mark.parametrize(
     ("program", "flags", "message"),
     [
@@ -194,6 +216,7 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
         ("train.py", ["--data", "absent"], "a folder must exist: absent"),
         ("train.py", ["--data", "listed", "--schedule", "main"], "python -m tools.filter_dataset"),
         ("train.py", ["--data", "data", "--results-path", "tiny.txt"], "must be writable"),
+        ("train.py", ["--data", "data", "--task", "translation"], "data/content is not there"),
         (
             "train.py",
             ["--data", "data", "--vgg-weights", "absent.pth"],

@@ -4,6 +4,8 @@
     python -m tools.convert_checkpoint FOLDER model.safetensors         # latest_net_G and _E of it
     python -m tools.convert_checkpoint model.safetensors FOLDER --to torch
     bash test.sh --checkpoint model.safetensors --input_path LABELS --output_path OUT
+    bash test.sh --checkpoint translates.safetensors --input_path CONTENT --img_path STYLES \
+        --output_path OUT
 
 SRC is a file of NVlabs/SPADE, EndlessSora/TSIT, this design's first version in Jittor, or VGG-19 of
 torchvision or Jittor, or a folder that holds *_net_G and with it *_net_E. PyTorch is not needed,
@@ -26,6 +28,7 @@ from tools.arguments import ToolParser, exit_codes
 from training.checkpoint import PICKLES, SNAPSHOT_FORMAT, read_snapshot
 from training.foreign import (
     KNOWN,
+    PHOTOGRAPH_CHANNELS,
     TITLES,
     Arrays,
     Hints,
@@ -117,6 +120,8 @@ def _read_parts(source: Path) -> list[Part]:
 
 def _layout_channels(options: RunOptions) -> int:
     data = options.data
+    if data.task == "translation":
+        return PHOTOGRAPH_CHANNELS
     return data.classes + (data.unknown_label is not None) + data.instances
 
 
@@ -239,9 +244,13 @@ def _size(array: np.ndarray) -> str:
 def _describe_options(options: RunOptions, remarks: Sequence[str]) -> list[str]:
     data, generator = options.data, options.generator
     unknown = "none" if data.unknown_label is None else f"label {data.unknown_label}"
-    found = {
-        "classes": f"{data.classes}, unknown {unknown}",
-        "instance channel": "yes" if data.instances else "no",
+    found = {"content": "photographs (--task translation)"}
+    if data.task == "synthesis":
+        found = {
+            "classes": f"{data.classes}, unknown {unknown}",
+            "instance channel": "yes" if data.instances else "no",
+        }
+    found |= {
         "size": f"{data.height} x {data.width}",
         "channels": str(generator.channels),
         "halvings": str(generator.halvings),
@@ -258,15 +267,17 @@ def _describe_options(options: RunOptions, remarks: Sequence[str]) -> list[str]:
 
 
 def _advise(target: Path, options: RunOptions, parts: Sequence[Part]) -> str:
-    flags = ""
-    if options.generator.generator == "tsit" and options.generator.style_stream:
+    flags, source = "", "LABELS"
+    if options.data.task == "translation":
+        flags, source = " --img_path STYLES", "CONTENT"
+    elif options.generator.generator == "tsit" and options.generator.style_stream:
         flags = " --style PHOTOGRAPH"
     elif options.generator.vae and len(parts) == 1:
         flags = " --style noise"
     if options.data.instances:
         flags += " --instance_path INSTANCES"
     return (
-        f"draw with it: bash test.sh --checkpoint {target} --input_path LABELS --output_path OUT"
+        f"draw with it: bash test.sh --checkpoint {target} --input_path {source} --output_path OUT"
         f"{flags} --size {options.data.height} {options.data.width}"
     )
 

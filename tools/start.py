@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from typing import Literal
@@ -14,10 +13,6 @@ from tools.set_up import Route, prepare
 # bfloat16 came with Ampere, compute capability 8.0
 BFLOAT16_CAPABILITY = 80
 
-# <malloc.h>: M_MMAP_MAX to no blocks mapped apart, M_TRIM_THRESHOLD to never giving back, and
-# M_TOP_PAD to growth by 64 MB.
-_MALLOPT = {-4: 0, -1: -1, -2: 64 << 20}
-
 
 def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     """Make `import jittor` work, import it, and choose the device.
@@ -25,7 +20,6 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     Raises UserError where something that Jittor needs is missing.
     """
     route = prepare(device)
-    _keep_freed_memory()
     import jittor as jt
 
     jt.flags.use_cuda = int(route.device == "cuda")
@@ -63,19 +57,6 @@ def least_capability() -> int:
     import jittor as jt
 
     return min(jt.flags.cuda_archs, default=0) if jt.has_cuda else 0
-
-
-def _keep_freed_memory() -> None:
-    """Make the C library keep what is freed for the next tensor.
-
-    By default glibc maps large blocks anew, each time as pages that the kernel must clear on first
-    touch: a fifth of a convolution's time, and more of an elementwise pass. Other C libraries do
-    as they do.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in _MALLOPT.items():
-            mallopt(parameter, value)
 
 
 def rank_in_job() -> tuple[int, int]:

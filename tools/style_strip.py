@@ -85,7 +85,7 @@ def make_strips(strips: StripPlan, painter: Painter | None = None) -> Path:
             bar = tqdm(plan.jobs, desc="drawing", unit=" strips", disable=not sys.stderr.isatty())
             for job in bar:
                 sheet = draw_strip(strips, job, painter)
-                sheet.save(Path(name) / f"{job.layout_path.stem}.png")
+                sheet.save(Path(name) / f"{job.source_path.stem}.png")
             for path in sorted(Path(name).iterdir()):
                 os.replace(path, folder / path.name)
     except OSError as error:
@@ -96,7 +96,7 @@ def make_strips(strips: StripPlan, painter: Painter | None = None) -> Path:
 
 
 def draw_strip(strips: StripPlan, job: Job, painter: Painter) -> Image.Image:
-    """One layout's strip: pictures of the size asked for side by side, under what they are."""
+    """One job's strip: pictures of the size asked for side by side, under what they are."""
     options = strips.plan.options
     layout, planes = read_planes(job, painter)
     start = read_style(job.style_path, job, options.seed, painter)
@@ -104,11 +104,11 @@ def draw_strip(strips: StripPlan, job: Job, painter: Painter) -> Image.Image:
     seed = options.seed + (strips.end_path is None)
     end = read_style(strips.end_path, job, seed, painter)
     pictures = painter.paint_between(layout, start, end, options.steps, **planes)
-    row = [np.asarray(fit_picture(picture, options)) for picture in pictures]
+    row = [np.asarray(fit_picture(picture, strips.plan.size)) for picture in pictures]
     ends = [_title(job.style_path, options.seed), _title(strips.end_path, seed)]
     between = [f"{step} of {options.steps - 1}" for step in range(1, options.steps - 1)]
     titles = [ends[0], *between, ends[1]]
-    return draw_sheet([row], titles, cell=(options.height, options.width))
+    return draw_sheet([row], titles, cell=strips.plan.size)
 
 
 def _title(path: Path | None, seed: int) -> str:

@@ -5,6 +5,9 @@
 
 Pictures are drawn one at a time with noise that follows from the seed and the layout's name, so
 that the same seed gives the same files whatever is drawn beside them and in whichever order.
+
+Where the generator translates, content photographs stand in the layouts' place, and a style that
+nothing names is drawn at random, from the seed and the content's name likewise.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +27,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from data.folders import LayoutFolder, find_pairs, find_test_layouts, pictures_by_stem, stem_of
-from data.images import PictureError
+from data.folders import (
+    CONTENT,
+    STYLE,
+    LayoutFolder,
+    find_content,
+    find_pairs,
+    find_test_layouts,
+    pictures_by_stem,
+    stem_of,
+)
+from data.images import PictureError, inspect_image
 from data.labels import read_instances
 from data.loader import read_layout, read_photograph
 from data.styles import (
@@ -41,6 +53,7 @@ from options.run import TestOptions
 from training.checkpoint import Snapshot, latest_snapshot, read_snapshot
 from training.run_folder import RunFolder, newest_run
 from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
+from training.seeds import derive_key
 
 if TYPE_CHECKING:
     from training.painter import Painter
@@ -50,6 +63,7 @@ OVERVIEW_ROWS = 12
 ZIP_NAME = "submission.zip"
 OVERVIEW_NAME = "overview.png"
 SHOWN_FAULTS = 5
+CONTEST_SIZE = (384, 512)
 
 
 class BadSubmission(Exception):
@@ -60,28 +74,36 @@ class BadSubmission(Exception):
 class Job:
     """One picture to make: its layout, and the photograph that gives it its style, if any.
 
-    `instance_path` is the layout's instance map, for generators that read borders of objects.
+    `source_path` is the layout, or in translation the content photograph; `instance_path` the
+    layout's instance map, for generators that read borders of objects.
     """
 
-    layout_path: Path
+    source_path: Path
     style_path: Path | None
     instance_path: Path | None = None
 
     @property
     def name(self) -> str:
         """The picture's file name."""
-        return self.layout_path.stem + ".jpg"
+        return self.source_path.stem + ".jpg"
 
 
 @dataclass(frozen=True)
 class SubmissionPlan:
-    """What will be drawn, by what, and where to; everything in it has been checked."""
+    """What will be drawn, by what, how large and where to; everything in it has been checked."""
 
     options: TestOptions
     snapshot: Snapshot
     jobs: list[Job]
+    size: tuple[int, int]  # (height, width) of the written pictures
+    style_rule: str  # how each job came by its style; empty where there is nothing to say
     output_path: Path
     own_folder: bool  # the run's own submission/ folder, which is replaced as a whole
+
+    @property
+    def what(self) -> str:
+        """What pictures are made for, in a word for people."""
+        return "layouts" if self.snapshot.options.data.task == "synthesis" else "photographs"
 
 
 @dataclass(frozen=True)
@@ -102,21 +124,33 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
     path, output_path = _find_checkpoint(options)
     snapshot = read_snapshot(path)
     data = snapshot.options.data
+    translates = data.task == "translation"
     if options.input_path is None and data.input_path is None:
-        raise UserError(f"{path} does not say what it was trained on; name --input_path LABELS")
-    if options.input_path is not None:
-        layouts = find_test_layouts(options.input_path)
+        folder = "CONTENT" if translates else "LABELS"
+        raise UserError(f"{path} does not say what it was trained on; name --input_path {folder}")
+    style_rule = ""
+    styles: Sequence[Path | None]
+    if translates:
+        content = find_content(options.input_path or str(data.input_path))
+        paths = [photograph.path for photograph in content.photographs][: options.limit]
+        _check_all(_PhotographChecker, (), paths, snapshot)
+        styles, style_rule = _translation_styles(options, snapshot, content.root, paths)
     else:
-        layouts = find_run_layouts(str(data.input_path))
-    paths = layouts.paths[: options.limit]
-    _check_layouts(paths, snapshot)
-    styles = _find_styles(options, snapshot, layouts.root, paths)
+        if options.input_path is not None:
+            layouts = find_test_layouts(options.input_path)
+        else:
+            layouts = find_run_layouts(str(data.input_path))
+        paths = layouts.paths[: options.limit]
+        _check_all(_LayoutChecker, (data.classes, data.unknown_label), paths, snapshot)
+        styles = _find_styles(options, snapshot, layouts.root, paths)
     instances = _find_instances(options, snapshot, paths)
     jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
     own_folder = options.output_path is None
     if options.output_path is not None:
         output_path = Path(options.output_path).expanduser()
-    return SubmissionPlan(options, snapshot, jobs, output_path, own_folder)
+    height, width = (data.height, data.width) if translates else CONTEST_SIZE
+    size = (options.height or height, options.width or width)
+    return SubmissionPlan(options, snapshot, jobs, size, style_rule, output_path, own_folder)
 
 
 def find_run_layouts(dataset: str) -> LayoutFolder:
@@ -150,8 +184,7 @@ def make_submission(plan: SubmissionPlan, painter: Painter | None = None) -> Sub
             folder = Path(name)
             _draw_all(plan, painter, folder)
             _write_zip(folder, [job.name for job in plan.jobs])
-            size = (plan.options.height, plan.options.width)
-            check_zip(folder / ZIP_NAME, [job.name for job in plan.jobs], size)
+            check_zip(folder / ZIP_NAME, [job.name for job in plan.jobs], plan.size)
             _draw_overview(plan, painter, folder)
             _move(folder, plan)
     except OSError as error:
@@ -231,16 +264,31 @@ class _LayoutChecker:
         return None
 
 
-def _check_layouts(paths: Sequence[Path], snapshot: Snapshot) -> None:
+class _PhotographChecker:
+    """Likewise for a photograph."""
+
+    def __call__(self, path: Path) -> str | None:
+        try:
+            inspect_image(path)
+        except PictureError as error:
+            return str(error)
+        return None
+
+
+def _check_all(
+    checker: Callable[..., Callable[[Path], str | None]],
+    arguments: tuple[Any, ...],
+    paths: Sequence[Path],
+    snapshot: Snapshot,
+) -> None:
     data = snapshot.options.data
-    answers = run_all(
-        _LayoutChecker, (data.classes, data.unknown_label), paths, workers=data.workers
-    )
+    answers = run_all(checker, arguments, paths, workers=data.workers)
     faults = [answer for answer in answers if answer is not None]
     if faults:
         more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        what = "layout" if data.task == "synthesis" else "photograph"
         raise UserError(
-            f"every layout must be good: {len(faults)} of {len(paths)} are not: "
+            f"every {what} must be good: {len(faults)} of {len(paths)} are not: "
             f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
         )
 
@@ -258,6 +306,41 @@ def _find_styles(
         # A converted generator has no training photographs, and its style vectors may be noise.
         return [None] * len(layouts)
     return _reference_styles(options, snapshot, root, layouts)
+
+
+def _translation_styles(
+    options: TestOptions, snapshot: Snapshot, root: Path, contents: list[Path]
+) -> tuple[Sequence[Path | None], str]:
+    """The style photograph of each content, and the rule that chose it.
+
+    By --style, else by label_to_img.json, else at random, which depends on the seed and on the
+    content's name, not on what else is drawn.
+    """
+    if options.style == "noise":
+        return [None] * len(contents), ""  # check_noise says why not
+    if options.style != "reference":
+        return [find_style(options.style, "--style", snapshot)] * len(contents), ""
+    dataset = snapshot.options.data.input_path
+    folder = options.img_path
+    if folder is None and dataset is not None:
+        folder = str(Path(dataset) / STYLE)
+    if folder is None:
+        raise UserError(
+            f"a translation needs style photographs: {snapshot.path} does not say what it was "
+            "trained on; name --img_path STYLES, or --style PHOTOGRAPH"
+        )
+    photographs = pictures_by_stem(folder)
+    table_path = find_style_table(root, dataset)
+    if table_path is not None:
+        table = read_style_table(table_path)
+        return styles_from_table(table, contents, photographs), f"styles: as {table_path} says"
+    stems = sorted(photographs)
+    chosen = [
+        stems[derive_key(options.seed, f"style of {stem_of(path)}") % len(stems)]
+        for path in contents
+    ]
+    rule = f"styles: at random of the {len(stems)} in {folder} (--seed {options.seed})"
+    return [photographs[stem] for stem in chosen], rule
 
 
 def find_style(text: str, flag: str, snapshot: Snapshot) -> Path:
@@ -364,14 +447,14 @@ def check_noise(style: str, flag: str, painter: Painter) -> None:
 def _draw_all(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
     with tqdm(plan.jobs, desc="drawing", unit=" pictures", disable=not sys.stderr.isatty()) as jobs:
         for job in jobs:
-            picture = fit_picture(paint_job(job, plan.options, painter), plan.options)
+            picture = fit_picture(paint_job(job, plan.options, painter), plan.size)
             picture.save(folder / job.name, "JPEG", quality=QUALITY)
 
 
-def fit_picture(picture: NDArray[np.uint8], options: TestOptions) -> Image.Image:
-    """A painted picture at the size that is asked for."""
-    image, size = Image.fromarray(picture), (options.width, options.height)
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+def fit_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """A painted picture at the size (height, width) that is asked for."""
+    image, wide = Image.fromarray(picture), size[::-1]
+    return image if image.size == wide else image.resize(wide, Image.Resampling.LANCZOS)
 
 
 def paint_job(job: Job, options: TestOptions, painter: Painter) -> NDArray[np.uint8]:
@@ -381,11 +464,16 @@ def paint_job(job: Job, options: TestOptions, painter: Painter) -> NDArray[np.ui
     return painter.paint(layout, style=style, noise=noise, **planes)
 
 
-def read_planes(job: Job, painter: Painter) -> tuple[NDArray[np.int32], dict[str, Any]]:
-    """A job's layout, and `edges` where it has an instance map, at the generator's size."""
+def read_planes(job: Job, painter: Painter) -> tuple[NDArray[np.integer], dict[str, Any]]:
+    """A job's layout, and `edges` where it has an instance map, at the generator's size.
+
+    In translation the content photograph, uint8 (H, W, 3).
+    """
     data = painter.options.data
+    if data.task == "translation":
+        return read_photograph(job.source_path, *painter.size), {}
     layout = read_layout(
-        job.layout_path, *painter.size, classes=data.classes, unknown_label=data.unknown_label
+        job.source_path, *painter.size, classes=data.classes, unknown_label=data.unknown_label
     )
     if job.instance_path is None:
         return layout, {}
@@ -400,7 +488,7 @@ def read_style(
     style = None if path is None else read_photograph(path, *painter.size)
     if style is not None and painter.has_encoder:
         return style, None
-    return style, painter.sample_noise(seed, stem_of(job.layout_path))
+    return style, painter.sample_noise(seed, stem_of(job.source_path))
 
 
 def _write_zip(folder: Path, names: Sequence[str]) -> None:
@@ -416,22 +504,27 @@ def _draw_overview(plan: SubmissionPlan, painter: Painter, folder: Path) -> None
     count = min(OVERVIEW_ROWS, len(plan.jobs))
     jobs = [plan.jobs[index * len(plan.jobs) // count] for index in range(count)]
     data = painter.options.data
-    cell = fit_cell(plan.options.height, plan.options.width)
+    cell = fit_cell(*plan.size)
+    translates = data.task == "translation"
     with_style = any(job.style_path is not None for job in jobs)
     seen: set[int] = set()
     rows = []
     for job in jobs:
-        layout = read_layout(
-            job.layout_path, classes=data.classes, unknown_label=data.unknown_label
-        )
-        seen.update(np.unique(layout).tolist())
-        row: list[NDArray[np.uint8] | None] = [draw_layout(layout, painter.classes, cell)]
+        row: list[NDArray[np.uint8] | None]
+        if translates:
+            row = [read_photograph(job.source_path, *cell)]
+        else:
+            layout = read_layout(
+                job.source_path, classes=data.classes, unknown_label=data.unknown_label
+            )
+            seen.update(np.unique(layout).tolist())
+            row = [draw_layout(layout, painter.classes, cell)]
         if with_style:
             row.append(read_photograph(job.style_path, *cell) if job.style_path else None)
         with Image.open(folder / job.name) as picture:
             row.append(np.array(picture))
         rows.append(row)
-    titles = ["layout", "style", "result"] if with_style else ["layout", "result"]
+    titles = [CONTENT if translates else "layout", *["style"] * with_style, "result"]
     sheet = draw_sheet(rows, titles, cell=cell, legend=sorted(seen), classes=painter.classes)
     save_picture(sheet, folder / OVERVIEW_NAME)
 

@@ -49,6 +49,9 @@ NETWORKS: dict[Family, str] = {
     "discriminator": "discriminator",
 }
 VGG_READ = r"features\.(1?\d|2[0-8])\."  # up to relu5_1
+# TSIT's names of tasks: semantic synthesis, and two that start from photographs.
+TASKS = {"SIS": "synthesis", "AST": "translation", "MMIS": "translation"}
+PHOTOGRAPH_CHANNELS = 3
 CONTEST_CLASSES = 29
 CONTEST_CHANNELS = 255  # what this design's first version made of its 29 classes
 # Below this median cosine u is not W v of its own weight: a port that never kept u and v.
@@ -118,6 +121,7 @@ class Hints:
     unknown_label: int | None = None
     instances: bool | None = None
     fadain_alpha: float | None = None
+    task: str | None = None
 
     def over(self, other: Hints) -> Hints:
         """These hints, and the other's where these have none."""
@@ -226,6 +230,7 @@ def read_hints(folder: Path) -> Hints:
             unknown_label=255 if found.get("contain_dontcare_label") == "True" else None,
             instances=found.get("no_instance") == "False",
             fadain_alpha=float(found["alpha"]) if "alpha" in found else None,
+            task=TASKS.get(found.get("task", "")),
         )
     except (KeyError, ValueError) as error:
         raise UserError(
@@ -243,6 +248,7 @@ def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[Run
     generator = next(part for part in parts if part.network == "generator")
     remarks: list[str] = []
     layout = _describe_layout(generator, hints, from_file, remarks)
+    planes = layout.channels if layout else PHOTOGRAPH_CHANNELS
     arrays = generator.arrays
     first = arrays["first.weight"]
     blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
@@ -284,23 +290,28 @@ def describe(parts: Sequence[Part], hints: Hints, from_file: Hints) -> tuple[Run
     start = "layout"
     if generator.family == "tsit" and not vae and first.shape[1] != generator.layout_channels:
         start = "noise"
+    if layout is None:
+        if vae or not style_stream:
+            raise UserError(
+                f"{generator.path}: a TSIT that takes photographs as content takes its style from "
+                f"its style stream: this one has {'a style vector' if vae else 'none'}; it cannot "
+                "be drawn with"
+            )
+        start = "noise"
     inner = arrays.get("content_stream.blocks.0.conv_0.weight")
     settings: dict[str, Any] = {}
-    if inner is not None and len(inner) != layout.channels:
+    if inner is not None and len(inner) != planes:
         settings["content_channels"] = len(inner)
     if generator.family == "tsit" and style_stream and given.fadain_alpha is not None:
         settings["fadain_alpha"] = given.fadain_alpha
     if vae:
         settings["latent_size"] = int(first.shape[1])
+    settings_of_data: dict[str, Any] = {"task": "translation"}
+    if layout is not None:
+        settings_of_data = vars(layout)
     statistics = any(name.endswith(".running_mean") for name in arrays)
     options = RunOptions(
-        data=DataOptions(
-            height=size[0],
-            width=size[1],
-            classes=layout.classes,
-            unknown_label=layout.unknown_label,
-            instances=layout.instances,
-        ),
+        data=DataOptions(height=size[0], width=size[1], **settings_of_data),
         generator=GeneratorOptions(
             generator="spade" if _is_spade(generator) else "tsit",
             channels=channels,
@@ -328,14 +339,17 @@ class _LayoutPlanes:
 
 def _describe_layout(
     generator: Part, hints: Hints, from_file: Hints, remarks: list[str]
-) -> _LayoutPlanes:
-    """What each plane of the layout is."""
+) -> _LayoutPlanes | None:
+    """What each plane of the layout is; None where the planes are photographs' colours."""
     channels = generator.layout_channels
-    if generator.family == "tsit" and channels == 3 and hints.classes is None:
-        raise UserError(
-            f"{generator.path}: this TSIT takes photographs as content, 3 planes, and layouts are "
-            "class ids: it cannot draw from them; where these are 3 classes, say --classes 3"
-        )
+    if generator.family == "tsit" and channels == PHOTOGRAPH_CHANNELS and hints.classes is None:
+        if from_file.task is None:
+            remarks.append(
+                "3 content planes are taken as photographs, --task translation; where they are 3 "
+                "classes, say --classes 3"
+            )
+        if from_file.task != "synthesis":
+            return None
     told = (hints.classes, hints.unknown_label, hints.instances) != (None, None, None)
     if not told and from_file.classes is not None and from_file.classes != CONTEST_CHANNELS:
         hints = from_file

@@ -14,7 +14,7 @@ import jittor as jt
 import numpy as np
 
 from models.layers.precision import computing_in
-from models.layout import Layout
+from models.layout import Content
 from options.run import RunOptions
 from training import processes
 from training.ema import Average
@@ -33,9 +33,9 @@ class Trainable(Protocol):
     @property
     def needs_style(self) -> bool: ...
 
-    def generator_losses(self, layout: Layout, image: jt.Var) -> tuple[Losses, jt.Var]: ...
+    def generator_losses(self, layout: Content, image: jt.Var) -> tuple[Losses, jt.Var]: ...
 
-    def discriminator_losses(self, layout: Layout, image: jt.Var) -> Losses: ...
+    def discriminator_losses(self, layout: Content, image: jt.Var) -> Losses: ...
 
     def generator_parameters(self) -> list[tuple[str, jt.Var]]: ...
 
@@ -47,12 +47,12 @@ class Trainable(Protocol):
 
     def noise_shape(self, count: int) -> tuple[int, ...] | None: ...
 
-    def generate(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var: ...
+    def generate(self, layout: Content, style: jt.Var | None, noise: jt.Var | None) -> jt.Var: ...
 
     def encode_style(self, style: jt.Var) -> list[jt.Var]: ...
 
     def draw_in_style(
-        self, layout: Layout, style: Sequence[jt.Var], noise: jt.Var | None
+        self, layout: Content, style: Sequence[jt.Var], noise: jt.Var | None
     ) -> jt.Var: ...
 
     def train(self) -> None: ...
@@ -94,7 +94,7 @@ class Learner:
             self.average.restart()
 
     def step(
-        self, layout: Layout, image: jt.Var, *, learning_rate: float, seed: int
+        self, layout: Content, image: jt.Var, *, learning_rate: float, seed: int
     ) -> dict[str, float]:
         """One step of the generator, then one of the discriminator; returns the weighted losses.
 
@@ -116,7 +116,7 @@ class Learner:
         values = jt.fetch_sync(list(losses.values()))
         return {name: value.item() for name, value in zip(losses, values, strict=True)}
 
-    def _step_generator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
+    def _step_generator(self, layout: Content, image: jt.Var, learning_rate: float) -> Losses:
         with computing_in(self.precision):
             losses, _ = self.method.generator_losses(layout, image)
         moved, scale = self.method.stage_parameters(), self.scales.get("generator")
@@ -124,7 +124,7 @@ class Learner:
         # The values alone: a loss, or the picture, would keep its whole graph in memory.
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _step_discriminator(self, layout: Layout, image: jt.Var, learning_rate: float) -> Losses:
+    def _step_discriminator(self, layout: Content, image: jt.Var, learning_rate: float) -> Losses:
         with computing_in(self.precision):
             losses = self.method.discriminator_losses(layout, image)
         scale = self.scales.get("discriminator")

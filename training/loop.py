@@ -10,9 +10,10 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jittor as jt
 import numpy as np
@@ -20,9 +21,10 @@ from PIL import Image
 
 from data.loader import Batch, BatchLoader
 from data.transforms import denormalise
-from models.layout import Layout
+from models.layout import Content, Layout, Photographs
 from models.methods import create_method
 from models.networks.vgg import VGG19
+from options.run import RunOptions
 from training import processes
 from training.checkpoint import (
     load_strict,
@@ -131,6 +133,7 @@ class _Run:
             height=data.height,
             width=data.width,
             batch_size=planned.phase.batch_size // processes.count(),
+            styles=planned.styles,
             classes=data.classes,
             unknown_label=data.unknown_label,
             instances=data.instances,
@@ -156,14 +159,9 @@ class _Run:
         """One step, and whatever is due after it."""
         step = self.progress.step + 1
         self.whole = False
-        layout = Layout(
-            jt.array(batch.layout),
-            self.options.data.classes + (self.options.data.unknown_label is not None),
-            None if batch.edges is None else jt.array(batch.edges),
-        )
         try:
             losses = self.learner.step(
-                layout,
+                _content_of(batch, self.options),
                 jt.array(batch.image),
                 learning_rate=planned.phase.learning_rate,
                 seed=derive_seed(self.options.training.seed, "step", step),
@@ -231,9 +229,10 @@ class _Run:
         before, stage = begun[max(0, index - 1)].stage, planned.phase.stage
         self.learner.begin_stage(stage, fresh=stage != before and not planned.steps_done)
         self.progress = replace(self.progress, phases=begun, pairs=planned.digest)
+        what = "content photographs" if planned.styles else "pairs"
         self.log.say(
             f"phase {planned.phase.name}: epochs {planned.epochs[0]} to {planned.epochs[-1]}, "
-            f"{len(planned.pairs)} pairs, batch {planned.phase.batch_size}, learning rate "
+            f"{len(planned.pairs)} {what}, batch {planned.phase.batch_size}, learning rate "
             f"{planned.phase.learning_rate:g}" + ("" if stage == "all" else f", stage {stage}")
         )
 
@@ -297,9 +296,23 @@ class _Run:
         raise Stopped(self.stop.number or signal.SIGTERM) from error
 
 
+def _content_of(batch: Batch, options: RunOptions) -> Content:
+    """What a batch's pictures are drawn from."""
+    if options.data.task == "translation":
+        return Photographs(jt.array(batch.layout))
+    classes = options.data.classes + (options.data.unknown_label is not None)
+    edges = None if batch.edges is None else jt.array(batch.edges)
+    return Layout(jt.array(batch.layout), classes, edges)
+
+
 def draw_samples(painter: Painter, samples: Batch, seed: int) -> Image.Image:
-    """A sheet with one row a sample: layout | photograph | result, and with an encoder | noise."""
+    """A sheet with one row a sample: layout | photograph | result, and with an encoder | noise.
+
+    In translation: content | style | result.
+    """
     cell = fit_cell(*painter.size)
+    if painter.options.data.task == "translation":
+        return _draw_translations(painter, samples, seed, cell)
     titles = ["layout", "photograph", "result"]
     if painter.has_encoder:
         titles.append("from noise")
@@ -323,13 +336,28 @@ def draw_samples(painter: Painter, samples: Batch, seed: int) -> Image.Image:
     return draw_sheet(rows, titles, cell=cell, legend=seen, classes=painter.classes)
 
 
+def _draw_translations(
+    painter: Painter, samples: Batch, seed: int, cell: tuple[int, int]
+) -> Image.Image:
+    rows = []
+    for index, stem in enumerate(samples.stems):
+        content, style = (
+            denormalise(planes[index].transpose(1, 2, 0))
+            for planes in (samples.layout, samples.image)
+        )
+        noise = painter.sample_noise(seed, f"sample {stem}")
+        rows.append([content, style, painter.paint(content, style=style, noise=noise)])
+    return draw_sheet(rows, ["content", "style", "result"], cell=cell)
+
+
 def _read_samples(preparation: Preparation) -> Batch:
-    """Pairs spread over the whole dataset, neither mirrored nor cropped."""
-    pairs, data = preparation.pairs, preparation.options.data
-    count = min(SAMPLES, len(pairs))
-    chosen = [pairs[index * len(pairs) // count] for index in range(count)]
+    """Pairs, or content and style, spread over the whole dataset, neither mirrored nor cropped."""
+    data = preparation.options.data
+    chosen = _spread(preparation.pairs, SAMPLES)
+    count = len(chosen)
     loader = BatchLoader(
         chosen,
+        styles=_spread(preparation.styles, count),
         height=data.height,
         width=data.width,
         batch_size=count,
@@ -342,6 +370,12 @@ def _read_samples(preparation: Preparation) -> Batch:
     )
     with loader:
         return next(iter(loader.epoch(0)))
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` items at even distances, or all where there are fewer."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _get_vgg(preparation: Preparation, log: Log) -> tuple[VGG19 | None, str | None]:

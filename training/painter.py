@@ -1,4 +1,4 @@
-"""One picture from one layout, by a method that is training or by a snapshot of one.
+"""One picture from one layout (or photograph), by a method in training or a snapshot of one.
 
 painter = load_painter(read_snapshot(path), "ema")
 picture = painter.paint(layout, style=photograph, noise=None)
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.transforms import denormalise, normalise
 from models.layers.convolution import prepare_to_draw
-from models.layout import Layout
+from models.layout import Content, Layout, Photographs
 from models.methods import create_method
 from options.run import RunOptions
 from training.checkpoint import Snapshot, load_strict
@@ -74,13 +74,13 @@ class Painter:
 
     def paint(
         self,
-        layout: NDArray[np.int32],
+        layout: NDArray[np.integer],
         *,
         style: NDArray[np.uint8] | None = None,
         noise: NDArray[np.float32] | None = None,
         edges: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint8]:
-        """Layout of ids (H, W) -> picture uint8 (H, W, 3).
+        """Layout of ids (H, W), or content photograph uint8 (H, W, 3) -> picture uint8 (H, W, 3).
 
         `style` is a photograph uint8 (H, W, 3), `noise` is of `sample_noise`; `edges`, the borders
         of objects, float32 (1, H, W), are 0 where the options ask for them and none are given.
@@ -93,7 +93,7 @@ class Painter:
 
     def paint_between(
         self,
-        layout: NDArray[np.int32],
+        layout: NDArray[np.integer],
         start: Style,
         end: Style,
         count: int,
@@ -123,7 +123,9 @@ class Painter:
                 pictures.append(_to_pixels(self.method.draw_in_style(planes, mixed, z)))
         return [ends[0], *pictures, ends[1]]
 
-    def _layout(self, layout: NDArray[np.int32], edges: NDArray[np.float32] | None) -> Layout:
+    def _layout(self, layout: NDArray[np.integer], edges: NDArray[np.float32] | None) -> Content:
+        if self.options.data.task == "translation":
+            return Photographs(_to_var(layout.astype(np.uint8, copy=False)))
         ids = jt.array(np.ascontiguousarray(layout[None], dtype=np.int32))
         if self.options.data.instances and edges is None:
             edges = np.zeros((1, *layout.shape), np.float32)

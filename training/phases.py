@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.folders import Pair
+from data.folders import Pair, Photograph
 from data.selections import select_pairs
 from options.errors import UserError
 from options.schedule import Phase, Schedule
@@ -46,13 +46,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class PlannedPhase:
-    """A phase to run: its epochs and its pairs, and how much of it is done."""
+    """A phase to run: its epochs and its pairs, and how much of it is done.
+
+    In translation the pairs are photographs as content, and `styles` are those of the style.
+    """
 
     phase: Phase
     epochs: range
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair | Photograph, ...]
     epoch_images: int | None = None
     steps_done: int = 0
+    styles: tuple[Photograph, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,7 +71,7 @@ class PlannedPhase:
     @property
     def digest(self) -> str:
         """A name for the list of pairs, from which their order in an epoch follows."""
-        stems = "\n".join(pair.stem for pair in self.pairs)
+        stems = "\n".join(item.stem for item in (*self.pairs, *self.styles))
         return hashlib.sha256(stems.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -94,13 +98,14 @@ def phases_to_run(schedule: Schedule, progress: Progress, only: str | None) -> l
 
 def plan_phases(
     schedule: Schedule,
-    pairs: Sequence[Pair],
+    pairs: Sequence[Pair | Photograph],
     selections: Path,
     progress: Progress,
     only: str | None = None,
     epoch_images: int | None = None,
+    styles: Sequence[Photograph] = (),
 ) -> list[PlannedPhase]:
-    """Give each phase to run its pairs: those of its subset among `pairs`.
+    """Give each phase to run its pairs: those of its subset among `pairs`, and all of `styles`.
 
     selections: the folder with the lists of stems.
 
@@ -108,12 +113,14 @@ def plan_phases(
     where the pairs of the epoch under way are not what they were when it began.
     """
     plan: list[PlannedPhase] = []
-    chosen: dict[str, tuple[Pair, ...]] = {}
+    chosen: dict[str, tuple[Pair | Photograph, ...]] = {}
     for phase in phases_to_run(schedule, progress, only):
         if phase.subset not in chosen:
             chosen[phase.subset] = tuple(select_pairs(pairs, selections, phase.subset))
         epochs = schedule.epochs(phase.name)
-        plan.append(PlannedPhase(phase, epochs, chosen[phase.subset], epoch_images))
+        plan.append(
+            PlannedPhase(phase, epochs, chosen[phase.subset], epoch_images, styles=tuple(styles))
+        )
     if not plan:
         return plan
     first = plan[0]

@@ -6,14 +6,17 @@ No Jittor here: what the user must mend is said before it is imported.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data.check import check_pairs
-from data.folders import Pair, find_pairs
+from data.check import Report, check_pairs, check_photographs, save_reports
+from data.folders import Pair, Photograph, find_pairs, find_unpaired
 from data.selections import read_selection, selections_folder, subsets_to_make
+from data.workers import Progress as ShowProgress
 from options.errors import UserError
 from options.run import RunOptions
 from options.schedule import Schedule
@@ -33,7 +36,10 @@ from training.run_folder import RunFolder, compare_options
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a run starts from: its options, its place in the schedule, its pairs, its folder."""
+    """What a run starts from: its options, its place in the schedule, its pairs, its folder.
+
+    In translation the pairs are photographs as content, and `styles` are those of the style.
+    """
 
     options: RunOptions
     schedule: Schedule
@@ -41,7 +47,8 @@ class Preparation:
     plan: list[PlannedPhase]
     progress: Progress
     state: State | None
-    pairs: list[Pair]
+    pairs: Sequence[Pair | Photograph]
+    styles: Sequence[Photograph] = field(default_factory=list)
 
 
 def find_progress(
@@ -80,6 +87,9 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> li
             "--lambda-l1 are all 0; leave one of them out"
         )
     input_path = Path(str(options.data.input_path))
+    if options.data.task == "translation":
+        find_unpaired(input_path)
+        return []
     find_pairs(input_path)
     selections = selections_folder(input_path, folder.selections)
     missing = subsets_to_make(selections, [phase.subset for phase in phases])
@@ -107,7 +117,12 @@ def prepare_run(
             log.say(f"from step {progress.step + 1} on  {change}")
     if not phases_to_run(schedule, progress, options.training.phase):
         return Preparation(options, schedule, folder, [], progress, state, [])
-    pairs = _check(options, folder, log, writer)
+    pairs: Sequence[Pair | Photograph]
+    styles: list[Photograph] = []
+    if options.data.task == "translation":
+        pairs, styles = _check_unpaired(options, folder, log, writer)
+    else:
+        pairs = _check(options, folder, log, writer)
     plan = plan_phases(
         schedule,
         pairs,
@@ -115,8 +130,9 @@ def prepare_run(
         progress,
         options.training.phase,
         options.data.epoch_images,
+        styles,
     )
-    return Preparation(options, schedule, folder, plan, progress, state, pairs)
+    return Preparation(options, schedule, folder, plan, progress, state, pairs, styles)
 
 
 def describe_run(options: RunOptions, schedule: Schedule) -> str:
@@ -124,8 +140,19 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
     folder, state, _ = find_progress(options, schedule)
     progress = state.progress if state else Progress()
     input_path = Path(str(options.data.input_path))
-    found = find_pairs(input_path)
-    lines = [f"would check {len(found.pairs)} pairs of {input_path}, {found.form}"]
+    pairs: Sequence[Pair | Photograph]
+    styles: list[Photograph] = []
+    if options.data.task == "translation":
+        unpaired = find_unpaired(input_path)
+        pairs, styles = unpaired.content.photographs, unpaired.style.photographs
+        lines = [
+            f"would check {len(pairs)} photographs of {unpaired.content.root} and {len(styles)} "
+            f"of {unpaired.style.root}"
+        ]
+    else:
+        found = find_pairs(input_path)
+        pairs = found.pairs
+        lines = [f"would check {len(pairs)} pairs of {input_path}, {found.form}"]
     start = f"go on after step {progress.step}" if state else "start anew"
     phases = phases_to_run(schedule, progress, options.training.phase)
     selections = selections_folder(input_path, folder.selections)
@@ -136,11 +163,12 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
         return "\n".join(lines)
     plan = plan_phases(
         schedule,
-        found.pairs,
+        pairs,
         selections,
         progress,
         options.training.phase,
         options.data.epoch_images,
+        styles,
     )
     if not plan:
         lines.append("every phase is done: nothing to train")
@@ -152,33 +180,66 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
 def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> list[Pair]:
     data = options.data
     found = find_pairs(Path(str(data.input_path)))
-    with tqdm(
-        total=len(found.pairs),
-        desc="checking pairs",
-        unit=" pairs",
-        disable=not sys.stderr.isatty(),
-    ) as bar:
+    with _progress("pairs", len(found.pairs)) as show:
         report = check_pairs(
             found,
             data.classes,
             data.unknown_label,
             data.workers,
-            lambda done, total: _show(bar, done, total),
+            show,
             instances=data.instances,
             size=(data.height, data.width),
             cache_path=folder.check_cache_path,
         )
     if writer:
         report.save(folder.report_path)
-        log.say(report.text().splitlines()[0] + ": " + report.text().splitlines()[1])
-        for fault in report.faults[:5]:
-            log.say(f"  left out: {fault}")
-        if len(report.faults) > 5:
-            log.say(f"  and {len(report.faults) - 5} more faults, all in {folder.report_path}")
+        _say_report(report, folder, log)
     report.require(data.bad_pair_limit, folder.report_path)
     return report.good
 
 
-def _show(bar: tqdm, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
+def _check_unpaired(
+    options: RunOptions, folder: RunFolder, log: Log, writer: bool
+) -> tuple[list[Photograph], list[Photograph]]:
+    """The good photographs of content and style, each folder held to the limit by itself."""
+    data = options.data
+    found = find_unpaired(Path(str(data.input_path)))
+    reports = []
+    for part, name in ((found.content, "content"), (found.style, "style")):
+        with _progress(f"{name} photographs", len(part.photographs)) as show:
+            report = check_photographs(
+                part,
+                data.workers,
+                show,
+                size=(data.height, data.width),
+                cache_path=folder.check_cache_path.with_stem(f"check_cache_{name}"),
+            )
+        reports.append(report)
+    if writer:
+        save_reports(folder.report_path, reports)
+        for report in reports:
+            _say_report(report, folder, log)
+    for report in reports:
+        report.require(data.bad_pair_limit, folder.report_path)
+    content, style = reports
+    return content.good, style.good
+
+
+def _say_report(report: Report, folder: RunFolder, log: Log) -> None:
+    log.say(report.text().splitlines()[0] + ": " + report.text().splitlines()[1])
+    for fault in report.faults[:5]:
+        log.say(f"  left out: {fault}")
+    if len(report.faults) > 5:
+        log.say(f"  and {len(report.faults) - 5} more faults, all in {folder.report_path}")
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[ShowProgress]:
+    quiet = not sys.stderr.isatty()
+    with tqdm(total=total, desc=f"checking {what}", unit="", disable=quiet) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -10,7 +10,7 @@ import jittor as jt
 from jittor import nn
 
 from models import losses
-from models.layout import Layout
+from models.layout import Content
 from models.networks.discriminator import MultiScaleDiscriminator
 from models.networks.encoder import StyleEncoder, sample_latent
 from models.networks.vgg import VGG19
@@ -26,6 +26,8 @@ class Method(ABC):
     lambda_l1 * L1 (+ lambda_kl * KL), those of weight 0 left out. The discriminator sees a picture
     generated anew, after the generator's update, as published for SPADE and TSIT. pix2pix and
     pix2pixHD halve its loss, which changes no step of Adam; here it is not halved.
+
+    Where TSIT translates, `layout` is photographs as content, and `image` photographs of the style.
 
     Attributes:
         networks: by name, 'generator', 'discriminator' and, where there is one, 'encoder'.
@@ -81,18 +83,22 @@ class Method(ABC):
     def create_discriminator(self) -> MultiScaleDiscriminator:
         """The discriminator that the options describe."""
         discriminator = self.options.discriminator
+        variant = {"layout_channels": self.layout_channels, **self.discriminator_variant}
         return MultiScaleDiscriminator(
-            layout_channels=self.layout_channels,
             channels=discriminator.discriminator_channels,
             layers=discriminator.discriminator_layers,
             scales=discriminator.discriminator_scales,
-            **self.discriminator_variant,
+            **variant,
         )
 
     @property
     def discriminator_variant(self) -> dict[str, Any]:
-        """What of the discriminator is this method's own: `spectral`, `norm` and `padding`."""
+        """What of the discriminator is this method's own: `spectral`, `norm`, `padding` ..."""
         return {}
+
+    def perceptual_target(self, layout: Content, image: jt.Var) -> jt.Var:
+        """The pictures (N, 3, H, W) that the generated ones are to look like to VGG."""
+        return image
 
     def begin_stage(self, stage: str) -> None:
         """Train what a phase's stage names: 'all', or a part of it that the method knows.
@@ -107,11 +113,11 @@ class Method(ABC):
         return {name for name, _ in self.generator_parameters()}
 
     @abstractmethod
-    def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
+    def draw(self, layout: Content, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
         """The generator's pictures; `noise` is the style vector where there is an encoder."""
 
     def generate(
-        self, layout: Layout, style: jt.Var | None = None, noise: jt.Var | None = None
+        self, layout: Content, style: jt.Var | None = None, noise: jt.Var | None = None
     ) -> jt.Var:
         """Pictures (N, 3, H, W) in [-1, 1]; style (N, 3, H, W), noise of `noise_shape`.
 
@@ -130,12 +136,12 @@ class Method(ABC):
         return [mean]
 
     def draw_in_style(
-        self, layout: Layout, style: Sequence[jt.Var], noise: jt.Var | None
+        self, layout: Content, style: Sequence[jt.Var], noise: jt.Var | None
     ) -> jt.Var:
         """Pictures in a style of `encode_style`; `noise` where a style is no vector."""
         return self.draw(layout, None, style[0])
 
-    def reconstruct(self, layout: Layout, image: jt.Var) -> tuple[jt.Var, Losses]:
+    def reconstruct(self, layout: Content, image: jt.Var) -> tuple[jt.Var, Losses]:
         """Pictures in the style of photographs (N, 3, H, W), and the losses of encoding it."""
         if "encoder" in self.networks:
             mean, log_variance = self.networks["encoder"](image)
@@ -144,7 +150,7 @@ class Method(ABC):
         shape = self.noise_shape(image.shape[0])
         return self.draw(layout, image, None if shape is None else jt.randn(shape)), {}
 
-    def generator_losses(self, layout: Layout, image: jt.Var) -> tuple[Losses, jt.Var]:
+    def generator_losses(self, layout: Content, image: jt.Var) -> tuple[Losses, jt.Var]:
         """Weighted losses of generator and encoder, and the generated pictures (N, 3, H, W)."""
         weights = self.options.loss
         fake, result = self.reconstruct(layout, image)
@@ -157,14 +163,14 @@ class Method(ABC):
             result["feature"] = weights.lambda_feature * loss
         if weights.lambda_vgg and self.vgg is not None:
             with jt.no_grad():
-                target = self.vgg(image)
+                target = self.vgg(self.perceptual_target(layout, image))
             loss = losses.perceptual_loss(self.vgg(fake), target, weights.vgg_distance)
             result["vgg"] = weights.lambda_vgg * loss
         if weights.lambda_l1:
             result["l1"] = weights.lambda_l1 * losses.l1_loss(fake, image)
         return result, fake
 
-    def discriminator_losses(self, layout: Layout, image: jt.Var) -> Losses:
+    def discriminator_losses(self, layout: Content, image: jt.Var) -> Losses:
         """Losses of the discriminator on generated ('fake') and given ('real') pictures."""
         kind = self.options.loss.gan_loss
         with jt.no_grad():
@@ -175,7 +181,7 @@ class Method(ABC):
             "real": losses.discriminator_gan_loss(_scores(real_features), kind, real=True),
         }
 
-    def _discriminate(self, layout: Layout, fake: jt.Var, real: jt.Var) -> tuple[list, list]:
+    def _discriminate(self, layout: Content, fake: jt.Var, real: jt.Var) -> tuple[list, list]:
         fake_features, real_features = self.networks["discriminator"](layout, fake, real)
         return fake_features, real_features
 

@@ -7,7 +7,7 @@ from typing import Any, final
 import jittor as jt
 from jittor import nn
 
-from models.layout import Layout
+from models.layout import Content
 from models.methods.base import Method
 from models.networks.pix2pix import UNetGenerator
 
@@ -36,5 +36,5 @@ class Pix2PixMethod(Method):
             norm=generator.norm,
         )
 
-    def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
+    def draw(self, layout: Content, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
         return self.networks["generator"](layout, noise)

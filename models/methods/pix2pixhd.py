@@ -8,7 +8,7 @@ import jittor as jt
 from jittor import nn
 
 from models.layers.resampling import pool_average
-from models.layout import Layout
+from models.layout import Content, Layout
 from models.methods.base import Losses, Method
 from models.networks.pix2pixhd import Pix2PixHDGenerator
 from options.run import RunOptions
@@ -72,23 +72,24 @@ class Pix2PixHDMethod(Method):
         }
 
     def generate(
-        self, layout: Layout, style: jt.Var | None = None, noise: jt.Var | None = None
+        self, layout: Content, style: jt.Var | None = None, noise: jt.Var | None = None
     ) -> jt.Var:
         return self.networks["generator"](layout)
 
-    def draw(self, layout: Layout, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
+    def draw(self, layout: Content, style: jt.Var | None, noise: jt.Var | None) -> jt.Var:
         generator = self.networks["generator"]
         if self.stage == "global":
             return generator.draw_globally(layout)
         return generator.draw_whole(layout)
 
-    def generator_losses(self, layout: Layout, image: jt.Var) -> tuple[Losses, jt.Var]:
+    def generator_losses(self, layout: Content, image: jt.Var) -> tuple[Losses, jt.Var]:
         return super().generator_losses(*self._for_stage(layout, image))
 
-    def discriminator_losses(self, layout: Layout, image: jt.Var) -> Losses:
+    def discriminator_losses(self, layout: Content, image: jt.Var) -> Losses:
         return super().discriminator_losses(*self._for_stage(layout, image))
 
-    def _for_stage(self, layout: Layout, image: jt.Var) -> tuple[Layout, jt.Var]:
+    def _for_stage(self, layout: Content, image: jt.Var) -> tuple[Content, jt.Var]:
         if self.stage == "global":
+            assert isinstance(layout, Layout)  # the other content is TSIT's
             return layout.halve(), pool_average(image)
         return layout, image

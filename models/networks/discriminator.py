@@ -12,7 +12,7 @@ from models.layers.layout_feature import dense
 from models.layers.normalization import NormName, ScaledNorm, instance_norm
 from models.layers.resampling import pool_average
 from models.layers.residual import SLOPE, leaky_relu
-from models.layout import Layout
+from models.layout import Content
 
 KERNEL_SIZE = 4
 WIDEST = 512
@@ -34,6 +34,8 @@ class PatchDiscriminator(nn.Module):
             have none and start their weights at N(0, 0.02^2).
         norm: instance norm without scale and shift, or with a name `ScaledNorm` of it (pix2pix).
         padding: 2 as in pix2pixHD (Wang et al. 2018) and SPADE, 1 in pix2pix.
+        last_stride: of the last normalised convolution; 2 in the published code of TSIT's
+            translation.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class PatchDiscriminator(nn.Module):
         spectral: bool = True,
         norm: NormName | None = None,
         padding: int = 2,
+        last_stride: int = 1,
     ):
         super().__init__()
         self.layout_channels = layout_channels
@@ -65,7 +68,7 @@ class PatchDiscriminator(nn.Module):
                     widths[i - 1],
                     widths[i],
                     KERNEL_SIZE,
-                    stride=1 if i == layers - 1 else 2,
+                    stride=last_stride if i == layers - 1 else 2,
                     padding=padding,
                     bias=False,
                     spectral=spectral,
@@ -79,21 +82,17 @@ class PatchDiscriminator(nn.Module):
             self.norms = nn.ModuleList([ScaledNorm(width, norm) for width in widths[1:]])
         self.last = Conv2d(widths[-1], 1, KERNEL_SIZE, padding=padding, deviation=deviation)
 
-    def execute(self, planes: Feature, pictures: Sequence[jt.Var]) -> list[Features]:
+    def execute(self, planes: Feature | None, pictures: Sequence[jt.Var]) -> list[Features]:
         """Layout planes (N, layout_channels, H, W), pictures each (N, 3, H, W) -> features of each.
+
+        `planes` is None without layout channels.
 
         The layout's share of the first convolution is computed once for all pictures, and each
         layer's power iteration is taken once, as if the pictures were one batch. A batch norm takes
         the statistics of each batch of pictures alone.
         """
-        weight, padding = self.first.weight, self.padding
-        shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=padding)
-        shared = dense(add_bias(shared, self.first.bias))
-        colours = weight[:, self.layout_channels :]
-        features = [
-            [leaky_relu(shared + convolve(picture, colours, stride=2, padding=padding))]
-            for picture in pictures
-        ]
+        padding = self.padding
+        features = [[leaky_relu(first)] for first in self._first_features(planes, pictures)]
         for index, layer in enumerate(self.middle):
             normalised = layer.normalised_weight()
             for outputs in features:
@@ -105,6 +104,17 @@ class PatchDiscriminator(nn.Module):
         for outputs in features:
             outputs.append(self.last(outputs[-1]))
         return features
+
+    def _first_features(self, planes: Feature | None, pictures: Sequence[jt.Var]) -> list[jt.Var]:
+        if planes is None:
+            return [self.first(picture) for picture in pictures]
+        weight, padding = self.first.weight, self.padding
+        shared = convolve(planes, weight[:, : self.layout_channels], stride=2, padding=padding)
+        shared = dense(add_bias(shared, self.first.bias))
+        colours = weight[:, self.layout_channels :]
+        return [
+            shared + convolve(picture, colours, stride=2, padding=padding) for picture in pictures
+        ]
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -120,8 +130,10 @@ class MultiScaleDiscriminator(nn.Module):
         spectral: bool = True,
         norm: NormName | None = None,
         padding: int = 2,
+        last_stride: int = 1,
     ):
         super().__init__()
+        self.layout_channels = layout_channels
         self.discriminators = nn.ModuleList(
             [
                 PatchDiscriminator(
@@ -131,19 +143,20 @@ class MultiScaleDiscriminator(nn.Module):
                     spectral=spectral,
                     norm=norm,
                     padding=padding,
+                    last_stride=last_stride,
                 )
                 for _ in range(scales)
             ]
         )
 
-    def execute(self, layout: Layout, *pictures: jt.Var) -> list[list[Features]]:
+    def execute(self, layout: Content, *pictures: jt.Var) -> list[list[Features]]:
         """Pictures (N, 3, H, W) -> for each picture, for each scale, every layer's output."""
-        planes: Feature = layout.feature()
+        planes: Feature | None = layout.feature() if self.layout_channels else None
         current = list(pictures)
         results: list[list[Features]] = [[] for _ in pictures]
         for index, discriminator in enumerate(self.discriminators):
             if index > 0:
-                planes = pool_average(planes)
+                planes = None if planes is None else pool_average(planes)
                 current = [pool_average(picture) for picture in current]
             for result, features in zip(results, discriminator(planes, current), strict=True):
                 result.append(features)

@@ -13,7 +13,7 @@ from models.layers.layout_feature import dense
 from models.layers.normalization import NormName
 from models.layers.resampling import double, halve
 from models.layers.residual import FADEResidualBlock, StreamResidualBlock, leaky_relu, tanh
-from models.layout import Layout
+from models.layout import Content, Layout
 
 
 def level_width(level: int, channels: int) -> int:
@@ -55,13 +55,15 @@ class TSITGenerator(nn.Module):
     nearest upsampling. As published the last block works at half the size, after which its output
     is upsampled and turned into colours.
 
+    For translation a photograph takes the layout's place: 3 channels, and a start from noise.
+
     Published with 7 halvings. With fewer the coarsest levels and their blocks are left out, with 8
     one is added, all else equal. In the published code both streams read the same kind of input;
     here the content stream reads the layout and the style stream a photograph (3 channels), as the
     contest asks.
 
     Args:
-        layout_channels: classes, and one more with instance edges.
+        layout_channels: classes, and one more with instance edges; 3 for photographs.
         channels: base width, 64 in the paper.
         halvings: 4 to 8.
         size: (H, W) in pixels, divisible by 2 ** halvings; a generator with a style vector is
@@ -131,7 +133,7 @@ class TSITGenerator(nn.Module):
 
     def execute(
         self,
-        layout: Layout,
+        layout: Content,
         style: jt.Var | None = None,
         noise: jt.Var | None = None,
         style_statistics: list[Statistics] | None = None,
@@ -159,8 +161,12 @@ class TSITGenerator(nn.Module):
             raise ValueError("a generator without a style stream takes nothing of a style")
         return [statistics(feature) for feature in self.style_stream(style)[1:]]
 
-    def _first_feature(self, layout: Layout, noise: jt.Var | None) -> jt.Var:
+    def _first_feature(self, layout: Content, noise: jt.Var | None) -> jt.Var:
         h, w = self.lowest(layout.size)
         if self.latent_size is not None:
             return self.first(noise).reshape((-1, self.widest, h, w))
-        return dense(self.first(layout.feature((h, w)) if self.start == "layout" else noise))
+        if self.start == "noise":
+            return self.first(noise)
+        if not isinstance(layout, Layout):
+            raise ValueError("photographs as content need a start from noise")
+        return dense(self.first(layout.feature((h, w))))

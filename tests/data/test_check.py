@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import data.check
-from data.check import Report, check_pairs
-from data.folders import find_pairs
+from data.check import Report, check_pairs, check_photographs, save_reports
+from data.folders import find_content, find_pairs, find_unpaired
 from data.images import ImageFacts, inspect_image
 from options.errors import UserError
 
@@ -219,3 +219,54 @@ def test_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         report.save(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["check.txt", "folder"]
+
+
+def test_photographs_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "content"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    for index in range(6):
+        Image.fromarray(noise).save(folder / f"p{index}.jpg")
+    whole = (folder / "p1.jpg").read_bytes()
+    (folder / "p1.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "p2.jpg").write_text("no picture")
+    (folder / "p3.jpg").write_bytes(b"")
+    _grey(folder / "p4.png", 3)
+    Image.fromarray(noise[:24]).save(folder / "p5.jpg")
+    (tmp_path / "style").mkdir()
+    _grey(tmp_path / "style/s.png", 7, (48, 64))
+    found = find_unpaired(tmp_path)
+    report = check_photographs(found.content, size=(24, 32))
+    assert [photograph.stem for photograph in report.good] == ["p0", "p5"]
+    faults = _faults(report)
+    assert list(faults) == ["p1.jpg", "p2.jpg", "p3.jpg", "p4.jpg"]
+    assert "must be whole" in faults["p1.jpg"] and "0 bytes" in faults["p3.jpg"]
+    assert "a stem must belong to one file: p4.jpg, p4.png" in faults["p4.jpg"]
+    assert report.checked == 6
+    assert report.text().startswith(f"Checked 6 photographs in {folder}\n2 good, 4 bad (66.67%)")
+    assert "1 photograph of 24 x 64 resized to 24 x 32, stretched by 100%" in report.notes
+    with pytest.raises(UserError, match="at most 5% of the photographs may be bad: 4 of 6 are"):
+        report.require(0.05)
+    style = check_photographs(found.style, size=(24, 32))
+    assert not style.faults and "1 photograph of mode L read as RGB" in style.notes
+    save_reports(tmp_path / "check.txt", [report, style])
+    assert (tmp_path / "check.txt").read_text() == f"{report.text()}\n{style.text()}"
+
+
+def test_photographs_are_not_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        _grey(tmp_path / f"{name}.png", 1)
+    read: list[str] = []
+
+    def inspect(path: Path) -> ImageFacts:
+        read.append(path.name)
+        return inspect_image(path)
+
+    monkeypatch.setattr(data.check, "inspect_image", inspect)
+    cache = tmp_path / "cache.json"
+    reports = [check_photographs(find_content(tmp_path), cache_path=cache) for _ in range(2)]
+    assert read == ["a.png", "b.png"] and reports[0] == reports[1]
+    _grey(tmp_path / "b.png", 2, (30, 30))
+    again = check_photographs(find_content(tmp_path), cache_path=cache, size=(24, 32))
+    assert read[2:] == ["b.png"]
+    assert "1 photograph of 30 x 30 resized to 24 x 32, stretched by 33%" in again.notes

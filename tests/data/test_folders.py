@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.folders import find_pairs, find_test_layouts, pictures_by_stem
+from data.folders import (
+    find_content,
+    find_pairs,
+    find_test_layouts,
+    find_unpaired,
+    pictures_by_stem,
+)
 from options.errors import UserError
 
 
@@ -143,3 +149,38 @@ def test_pictures_by_stem(tmp_path: Path) -> None:
     _touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
     found = pictures_by_stem(tmp_path)
     assert {stem: path.name for stem, path in found.items()} == {"a": "a.jpg", "b": "b.jpg"}
+
+
+def test_unpaired_photographs(tmp_path: Path) -> None:
+    _touch(*(tmp_path / "content" / name for name in ("b.jpg", "a.png", "c.jpg", "c.png")))
+    _touch(tmp_path / "style" / "x.jpg", tmp_path / "content" / "notes.txt")
+    found = find_unpaired(tmp_path)
+    assert [photograph.stem for photograph in found.content.photographs] == ["a", "b"]
+    assert found.content.photographs[1].path == tmp_path / "content/b.jpg"
+    assert list(found.content.duplicates) == ["c"]
+    assert [photograph.stem for photograph in found.style.photographs] == ["x"]
+
+
+@pytest.mark.parametrize(("there", "missing"), [("content", "style"), ("style", "content")])
+def test_a_missing_half_of_unpaired_photographs(tmp_path: Path, there: str, missing: str) -> None:
+    root = tmp_path / "data"
+    _touch(root / there / "a.jpg")
+    with pytest.raises(UserError, match=f"{missing} is not there; .* holds {there}/"):
+        find_unpaired(root)
+    (root / missing).mkdir()
+    with pytest.raises(UserError, match=f"{missing} has no photographs"):
+        find_unpaired(root)
+    _touch(root / missing / "a.jpg")
+    with pytest.raises(UserError, match=f"did you mean {root}"):
+        find_unpaired(tmp_path)
+
+
+def test_content_is_a_folder_or_a_datasets_part(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="photographs to translate must hold some"):
+        find_content(tmp_path)
+    for part in ("content", "test/content", "."):
+        _touch(tmp_path / part / "a.jpg")
+        assert find_content(tmp_path).root == tmp_path / part
+    _touch(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"distinct stems: a is a\.jpg, a\.png"):
+        find_content(tmp_path)

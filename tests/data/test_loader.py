@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import data.loader
-from data.folders import Pair, find_pairs
+from data.folders import Pair, Photograph, find_pairs
 from data.images import ImageError
 from data.labels import LabelError
 from data.loader import Batch, BatchLoader, read_layout, read_photograph
@@ -354,3 +354,76 @@ def test_an_epoch_shows_as_many_pictures_as_asked(make_dataset: Callable[..., Pa
     stems = [stem for batch in many.epoch(1) for stem in batch.stems]
     assert many.steps_per_epoch == 5 and len(stems) == 10
     assert sorted(stems[:4]) == sorted(stems[4:8]) == sorted(pair.stem for pair in pairs)
+
+
+@pytest.fixture
+def unpaired(tmp_path: Path) -> tuple[list[Photograph], list[Photograph]]:
+    """Five photographs as content and three of the style, whose values tell them and a side."""
+    photographs = []
+    for index in range(8):
+        image = np.full((24, 32, 3), 20 * index, np.uint8)
+        image[:, :16] += 10
+        image[:12] += 5
+        path = tmp_path / f"p{index}.png"
+        Image.fromarray(image).save(path)
+        photographs.append(Photograph(path.stem, path))
+    return photographs[:5], photographs[5:]
+
+
+def _which(images: NDArray[np.float32]) -> list[int]:
+    """The numbers of photographs, by their darkest pixels."""
+    darkest = np.rint((images.min(axis=(1, 2, 3)) + 1) * 127.5).astype(int)
+    return [int(value) // 20 for value in darkest]
+
+
+def test_each_content_gets_a_style_of_its_place(
+    unpaired: tuple[list[Photograph], list[Photograph]],
+) -> None:
+    contents, styles = unpaired
+    with BatchLoader(contents, styles=styles, **SIZE, batch_size=1, workers=0) as loader:
+        epochs = [list(loader.epoch(epoch)) for epoch in range(4)]
+    pairings, mirrored = set(), set()
+    for batches in epochs:
+        of_content = [_which(batch.layout)[0] for batch in batches]
+        of_style = [_which(batch.image)[0] for batch in batches]
+        assert [f"p{index}" for index in of_content] == [batch.stems[0] for batch in batches]
+        assert sorted(of_content) == [0, 1, 2, 3, 4]
+        # All styles before one comes again.
+        assert sorted(of_style[:3]) == [5, 6, 7] and len(set(of_style[3:])) == 2
+        pairings.add(tuple(zip(of_content, of_style, strict=True)))
+        for batch in batches:
+            assert batch.layout.dtype == batch.image.dtype == np.float32
+            assert batch.layout.shape == batch.image.shape == (1, 3, 24, 32)
+            sides = (
+                array[0, 0, 0, 0] > array[0, 0, 0, -1] for array in (batch.layout, batch.image)
+            )
+            mirrored.add(tuple(map(bool, sides)))
+    assert len(pairings) == 4
+    assert len(mirrored) == 4  # the two are mirrored independently
+
+
+def test_unpaired_batches_do_not_depend_on_workers_processes_or_where_one_goes_on(
+    unpaired: tuple[list[Photograph], list[Photograph]],
+) -> None:
+    contents, styles = unpaired
+    form: dict[str, Any] = {"styles": styles, "load_scale": 1.5, "seed": 3, "epoch_images": 8}
+
+    def read(workers: int, **settings: Any) -> list[Batch]:
+        with BatchLoader(contents, **SIZE, **form, workers=workers, **settings) as loader:
+            return list(loader.epoch(2))
+
+    whole = read(0, batch_size=2)
+    assert all(_equal(a, b) for a, b in zip(whole, read(2, batch_size=2), strict=True))
+    ranks = [read(0, batch_size=1, rank=rank, world_size=2) for rank in range(2)]
+    for batch, *halves in zip(whole, *ranks, strict=True):
+        for row, half in enumerate(halves):
+            assert (batch.layout[row] == half.layout[0]).all()
+            assert (batch.image[row] == half.image[0]).all()
+    with BatchLoader(contents, **SIZE, **form, batch_size=2, workers=0) as loader:
+        rest = list(loader.epoch(2, first_step=3))
+    assert len(whole) == 4 and len(rest) == 1 and _equal(rest[0], whole[3])
+
+
+def test_contents_need_styles(unpaired: tuple[list[Photograph], list[Photograph]]) -> None:
+    with pytest.raises(ValueError, match="styles must be at least 1: 0"):
+        BatchLoader(unpaired[0], **SIZE, batch_size=1)

@@ -274,6 +274,45 @@ def test_derived_name_of_the_folder_here(tmp_path: Path, monkeypatch: pytest.Mon
     assert parse_train(["--data", ".."]).training.name == "lakes-quick-tsit"
 
 
+def test_translation_brings_what_it_was_published_with(tmp_path: Path) -> None:
+    base = ["--data", "DIR", "--task", "translation"]
+    quick = parse_train(base)
+    assert quick.training.name == "DIR-quick_translation-tsit"
+    assert quick.training.schedule == "quick" and not quick.loss.vgg_required
+    published = parse_train([*base, "--schedule", "translation"])
+    assert parse_train(["--data", "DIR", "--schedule", "translation"]) == published
+    mine = parse_train([*base, "--schedule", schedule_file(tmp_path, "--lambda-vgg 20")])
+    for options in (quick, published, mine):
+        assert options.generator.generator == "tsit" and options.generator.start == "noise"
+        assert options.discriminator.discriminator_layers == 3
+        assert (options.loss.lambda_vgg, options.loss.lambda_feature) == (1, 1)
+        assert RunOptions.from_json(options.to_json()) == options
+    assert (published.data.height, published.data.width) == (256, 256)
+    assert parse_train([*base, "--lambda-vgg", "2"]).loss.lambda_vgg == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "rule"),
+    [
+        (["--data", "DIR", "--schedule", "main"], "phase II of schedule main takes selection_1"),
+        (["--data", "DIR", "--schedule", "pix2pixhd"], "needs --generator tsit: pix2pixhd draws"),
+        (["--data", "DIR", "--generator", "spade"], "needs --generator tsit: spade draws"),
+        (["--data", "DIR", "--vae"], "--vae needs --generator spade or tsit, and --task synth"),
+        (["--data", "DIR", "--classes", "29"], "--classes needs --task synthesis"),
+        (["--data", "DIR", "--start", "layout"], "needs --start noise"),
+        (["--data", "DIR", "--style-stream"], "--style-stream needs"),
+        ([], "--task translation needs photographs"),
+    ],
+)
+def test_translation_with_what_is_of_layouts(argv: list[str], rule: str) -> None:
+    assert rule in refused(["--task", "translation", *argv])
+
+
+def test_a_schedule_of_the_other_task() -> None:
+    said = refused(["--data", "DIR", "--schedule", "translation", "--task", "synthesis"])
+    assert said.startswith("schedule translation is made for --task translation")
+
+
 def test_given_name_stays() -> None:
     assert parse_train(["--name", "night"]).training.name == "night"
 
@@ -282,7 +321,7 @@ def test_submission_with_the_contests_flags() -> None:
     argv = ["--input_path", "labels", "--img_path", "styles", "--output_path", "./results"]
     options = parse_test(argv)
     assert options == TestOptions(input_path="labels", img_path="styles", output_path="./results")
-    assert (options.height, options.width) == (384, 512)
+    assert (options.height, options.width) == (None, None)  # of the contest or the generator
     options = parse_test(
         ["--name=x", "--style", "noise", "--seed=3", "--weights", "raw", "--size", "96", "128"]
     )

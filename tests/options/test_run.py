@@ -10,6 +10,7 @@ import pytest
 from options.errors import UserError
 from options.run import (
     PUBLISHED,
+    PUBLISHED_TASKS,
     RUN_FIELDS,
     RUN_GROUPS,
     DataOptions,
@@ -358,6 +359,51 @@ def test_json_of_options_that_break_a_rule() -> None:
         RunOptions.from_json(json.dumps(tree), "old.json")
 
 
+def test_options_of_before_there_were_tasks_are_of_synthesis() -> None:
+    tree = EVERYTHING.to_dict()
+    assert tree["data"].pop("task") == "synthesis"
+    assert RunOptions.from_dict(tree) == EVERYTHING
+    del tree["data"]["flip"]
+    with pytest.raises(UserError, match=r"this version and no other: missing data\.flip;"):
+        RunOptions.from_dict(tree)
+
+
+TRANSLATION = RunOptions(
+    data=DataOptions(task="translation"),
+    generator=GeneratorOptions(start="noise"),
+    discriminator=DiscriminatorOptions(discriminator_layers=3),
+    loss=LossOptions(lambda_vgg=1.0, lambda_feature=1.0),
+)
+
+
+def test_what_a_task_was_published_with() -> None:
+    for name, value in PUBLISHED_TASKS["translation"].items():
+        assert TRANSLATION.get(name) == value != RunOptions().get(name)
+    assert RunOptions.from_json(TRANSLATION.validate().to_json()) == TRANSLATION
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("generator", "spade", "--task translation needs --generator tsit: spade draws from"),
+        ("start", "layout", "--task translation needs --start noise: --start layout would"),
+        ("vae", True, "--vae needs --generator spade or tsit, and --task synthesis"),
+        ("style_stream", False, "--style-stream needs --generator tsit and --task synthesis"),
+        ("classes", 12, "--classes needs --task synthesis: --classes 12 would change nothing"),
+        ("unknown_label", 255, "--unknown-label needs --task synthesis"),
+        ("instances", True, "--instances needs --task synthesis"),
+        ("lambda_l1", 1.0, "--lambda-l1 needs --task synthesis"),
+        ("content_channels", 8, "--content-channels needs --generator tsit and --task synthesis"),
+    ],
+)
+def test_translation_refuses_what_is_of_layouts(name: str, value: Any, rule: str) -> None:
+    group = RUN_FIELDS[name].group
+    part = dataclasses.replace(getattr(TRANSLATION, group), **{name: value})
+    with pytest.raises(UserError) as caught:
+        dataclasses.replace(TRANSLATION, **{group: part}).validate()
+    assert str(caught.value).startswith(rule) and "\n" not in str(caught.value)
+
+
 def test_json_of_nan_is_refused() -> None:
     text = RunOptions().to_json().replace('"lambda_vgg": 20.0', '"lambda_vgg": NaN')
     with pytest.raises(UserError, match=r"loss\.lambda_vgg is nan"):
@@ -376,7 +422,7 @@ def test_describe_is_aligned_and_shows_what_differs() -> None:
     rows = [line for line in lines if line.startswith("  ")]
     assert len(rows) == len(RUN_FIELDS)
     assert [line for line in lines if not line.startswith("  ")] == list(RUN_GROUPS)
-    column = rows[0].index("数据/a b")
+    column = rows[1].index("数据/a b")
     assert all(row[column - 1] == " " and row[column] != " " for row in rows)
     (height,) = (row for row in rows if row.split()[0] == "height")
     assert height.split() == ["height", "96", "(default", "384)"]

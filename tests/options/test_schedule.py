@@ -36,7 +36,9 @@ def test_quick_uses_all_subsets() -> None:
     assert subsets == {"total", "selection_1", "selection_2"}
 
 
-@pytest.mark.parametrize("name", ["quick", "main", "aux", "pix2pixhd"])
+@pytest.mark.parametrize(
+    "name", ["quick", "main", "aux", "pix2pixhd", "translation", "quick_translation"]
+)
 def test_built_in_schedules_say_what_to_expect(name: str) -> None:
     assert name in built_in_schedules()
     schedule = load_schedule(name)
@@ -148,3 +150,11 @@ def test_describe_and_dict() -> None:
     assert lines[3].split() == ["II", "39-71", "30", "selection_1", "0.0012"]
     assert lines[1].index("epochs") == lines[2].index("1-38")
     assert json.loads(json.dumps(schedule.to_dict()))["phases"][3]["last_epoch"] == 110
+
+
+def test_quick_of_translation_takes_every_photograph() -> None:
+    schedule = load_schedule("quick", "translation")
+    assert schedule.name == "quick_translation"
+    assert {phase.subset for phase in schedule.phases} == {"total"}
+    assert load_schedule("quick_translation", "translation") == schedule
+    assert load_schedule("main", "translation").name == "main"

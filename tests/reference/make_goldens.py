@@ -42,7 +42,7 @@ from .tsit import (
     TSITGenerator,
     fadain,
 )
-from .vgg import VGG19
+from .vgg import VGG19, Pyramid
 
 FULL_OUTPUT = 2048
 FULL_RESULT = 64
@@ -686,7 +686,8 @@ def pictures(folder: Path) -> None:
     """What a checkpoint of each published kind draws, from ids and a photograph for its style.
 
     Evaluation passes of settled states, generator and encoder under their prefixes. The condition
-    may have more planes than classes, as this design's first version had.
+    may have more planes than classes, as this design's first version had; three planes are a
+    photograph as content.
     """
     spade: dict[str, Any] = {"channels": 4, "latent_size": 256}
     tsit: dict[str, Any] = {"channels": 2, "halvings": 7, "size": (128, 256)}
@@ -699,6 +700,7 @@ def pictures(folder: Path) -> None:
             5,
         ),
         "tsit_style": (TSITGenerator, {**tsit, "style_stream": True}, 5),
+        "tsit_translation": (TSITGenerator, {**tsit, "style_stream": True, "start": "noise"}, 3),
         "tsit_first_version": (
             TSITGenerator,
             {**tsit, "style_stream": False, "start": "latent"},
@@ -722,7 +724,11 @@ def _picture_case(
     if vae or options.get("style_stream"):
         # Three planes of numbers 0..255 are a photograph.
         case.ids("photograph", (3, height, width), 256)
-    case.ids("ids", (1, height, width), CLASSES)
+    if planes == 3:
+        case.ids("content", (3, height, width), 256)
+        case.normal_like("z", (1, 3, height >> options["halvings"], width >> options["halvings"]))
+    else:
+        case.ids("ids", (1, height, width), CLASSES)
     if planes == CLASSES + 1:
         case.ids("instances", (1, height, width), 7)
     case.golden.notes["classes"] = CLASSES
@@ -732,9 +738,12 @@ def _picture_case(
         settled = {n: torch.from_numpy(arrays[n]).to(value.dtype) for n, value in state.items()}
         network = _load(build(**case.golden.options), settled, "generator.").eval()
         precision = next(network.parameters()).dtype
-        lit = condition(inputs["ids"], CLASSES, inputs.get("instances")).to(precision)
-        unlit = torch.zeros(1, planes - lit.shape[1], height, width, dtype=precision)
-        arguments = [torch.cat([lit, unlit], dim=1)]
+        if "content" in inputs:
+            arguments = [inputs["content"].to(precision)[None] / 127.5 - 1.0]
+        else:
+            lit = condition(inputs["ids"], CLASSES, inputs.get("instances")).to(precision)
+            unlit = torch.zeros(1, planes - lit.shape[1], height, width, dtype=precision)
+            arguments = [torch.cat([lit, unlit], dim=1)]
         with torch.no_grad():
             if "photograph" in inputs:
                 photograph = inputs["photograph"].to(precision)[None] / 127.5 - 1.0
@@ -743,7 +752,7 @@ def _picture_case(
                     mean, _ = encoder.eval()(photograph)
                     return {"out/eval.image": network(*arguments, z=mean)}
                 arguments.append(photograph)
-            return {"out/eval.image": network(*arguments)}
+            return {"out/eval.image": network(*arguments, z=inputs.get("z"))}
 
     case.finish(run, folder)
 
@@ -999,16 +1008,17 @@ def _steps_case(
     *,
     size: tuple[int, int],
     judge: Callable[..., nn.Module] = MultiscaleDiscriminator,
-    noise_length: int = 0,
+    noise: tuple[int, ...] = (),
     discriminator: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Five updates of G and D, on another batch each time, as `Trainer` makes them.
 
     `discriminator` and `settings` are what differs from SPADE's discriminator and `Trainer`;
-    `noise_length` is that of a generator with noise of its own. State names begin with
-    "generator.", "discriminator." or "encoder.". Losses are weighted: out/STEP.NAME. Noise for the
-    two passes of a step: in/STEP.generator_noise and in/STEP.discriminator_noise.
+    `noise` is the shape of a picture's, for a generator with noise of its own. State names begin
+    with "generator.", "discriminator." or "encoder.". Losses are weighted: out/STEP.NAME. Noise for
+    the two passes of a step: in/STEP.generator_noise and in/STEP.discriminator_noise. For
+    translation in/STEP.content stands in the place of in/STEP.ids.
     """
     discriminator_options: dict[str, Any] = {
         "in_channels": CLASSES + 3,
@@ -1027,6 +1037,7 @@ def _steps_case(
         "betas": [0.0, 0.9],
         "ttur": True,
         "apart": False,
+        "translation": False,
         **settings,
     }
     case = Case(
@@ -1051,11 +1062,14 @@ def _steps_case(
     for part, make in builders.items():
         case.state_of(make(), f"{part}.")
     for step in range(STEPS):
-        case.ids(f"{step}.ids", (2, *size), CLASSES)
+        if training["translation"]:
+            case.uniform(f"{step}.content", (2, 3, *size))
+        else:
+            case.ids(f"{step}.ids", (2, *size), CLASSES)
         case.uniform(f"{step}.image", (2, 3, *size))
-        length = noise_length if encoder_options is None else encoder_options["latent_size"]
-        for player in ("generator", "discriminator") if length else ():
-            case.normal_like(f"{step}.{player}_noise", (2, length))
+        shape = noise if encoder_options is None else (encoder_options["latent_size"],)
+        for player in ("generator", "discriminator") if shape else ():
+            case.normal_like(f"{step}.{player}_noise", (2, *shape))
 
     def run(inputs: Tensors, state: Tensors) -> Results:
         parts = {part: _load(make(), state, f"{part}.") for part, make in builders.items()}
@@ -1063,12 +1077,15 @@ def _steps_case(
             parts["generator"],
             parts["discriminator"],
             encoder=parts.get("encoder"),
+            vgg=Pyramid() if training["translation"] else None,
             **training,
         )
         results: Results = {}
         for step in range(STEPS):
             image = inputs[f"{step}.image"]
-            planes = condition(inputs[f"{step}.ids"], CLASSES).to(image.dtype)
+            planes = inputs.get(f"{step}.content")
+            if planes is None:
+                planes = condition(inputs[f"{step}.ids"], CLASSES).to(image.dtype)
             made = trainer.generator_step(planes, image, inputs.get(f"{step}.generator_noise"))
             if step == 0:
                 for part, network in parts.items():
@@ -1095,7 +1112,7 @@ def _steps_case(
 
 
 def steps(folder: Path) -> None:
-    """SPADE, SPADE with its VAE, TSIT with its style stream, pix2pix and pix2pixHD."""
+    """SPADE, SPADE with its VAE, TSIT for both of its tasks, pix2pix and pix2pixHD."""
     # Small: each of the twenty passes must keep clear of the points where gradients jump.
     small = (64, 64)
     spade: dict[str, Any] = {
@@ -1124,6 +1141,18 @@ def steps(folder: Path) -> None:
     )
     _steps_case("steps_tsit", folder, tsit, TSITGenerator, size=small)
     _steps_case(
+        "steps_tsit_translation",
+        folder,
+        {**tsit, "content_channels": 3, "size": (64, 96), "start": "noise"},
+        TSITGenerator,
+        size=(64, 96),
+        noise=(3, 2, 3),
+        discriminator={"in_channels": 3, "layers": 3, "stride_one_layer": 3},
+        lambda_feature=1.0,
+        lambda_vgg=1.0,
+        translation=True,
+    )
+    _steps_case(
         "steps_spade_least_squares",
         folder,
         {**spade, "size": (64, 96), "vae": False},
@@ -1140,7 +1169,7 @@ def steps(folder: Path) -> None:
         UNet,
         size=size,
         judge=MultiscaleJudge,
-        noise_length=_dropout_length(size, 2, 4),
+        noise=(_dropout_length(size, 2, 4),),
         discriminator={"scales": 1, "norm": "batch", "padding": 1},
         kind="cross_entropy",
         lambda_l1=100.0,

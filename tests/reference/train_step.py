@@ -17,7 +17,9 @@ from .tsit import TSITGenerator
 class Trainer:
     """Networks, losses and the two Adam optimizers of the published training.
 
-    With `apart` the discriminator sees fakes and reals in batches of their own (pix2pix).
+    With `apart` the discriminator sees fakes and reals in batches of their own (pix2pix). With
+    `translation`, TSIT's style transfer, the condition is a content photograph and the image an
+    unpaired style photograph: pictures are judged alone, and look in `vgg` like the content.
 
     With `ttur` the rates are learning_rate / 2 for the generator (and encoder) and
     learning_rate * 2 for the discriminator.
@@ -40,6 +42,7 @@ class Trainer:
         betas: tuple[float, float] = (0.0, 0.9),
         ttur: bool = True,
         apart: bool = False,
+        translation: bool = False,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
@@ -47,6 +50,7 @@ class Trainer:
         self.vgg = vgg
         self.kind: GanLoss = kind
         self.apart = apart
+        self.translation = translation
         self.lambda_gan = lambda_gan
         self.lambda_l1 = lambda_l1
         self.lambda_feature = lambda_feature
@@ -84,6 +88,8 @@ class Trainer:
     def discriminate(
         self, condition: torch.Tensor, fake: torch.Tensor, real: torch.Tensor
     ) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
+        if self.translation:
+            condition = condition[:, :0]
         if not self.apart:
             return discriminate(self.discriminator, condition, fake, real)
         of_fake, of_real = (
@@ -108,7 +114,8 @@ class Trainer:
         if self.lambda_l1:
             losses["l1"] = self.lambda_l1 * l1(fake, image)
         if self.vgg is not None:
-            losses["vgg"] = self.lambda_vgg * perceptual(self.vgg(fake), self.vgg(image))
+            target = condition if self.translation else image
+            losses["vgg"] = self.lambda_vgg * perceptual(self.vgg(fake), self.vgg(target))
         torch.stack(list(losses.values())).sum().backward()
         self.generator_optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512)
 SLICE_ENDS = (2, 7, 12, 21, 30)
@@ -35,4 +36,14 @@ class VGG19(nn.Module):
             x = layer(x)
             if index in SLICE_ENDS:
                 maps.append(x)
+        return maps
+
+
+class Pyramid(nn.Module):
+    """In VGG-19's place, where its kinks would test luck: the picture at five sizes."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = [x]
+        for _ in range(4):
+            maps.append(F.avg_pool2d(maps[-1], 3, stride=2, padding=1, count_include_pad=False))
         return maps

@@ -92,6 +92,8 @@ class Case:
             return painted[-1]
 
         monkeypatch.setattr(Painter, "paint", keep)
+        if "z" in self.inputs:
+            monkeypatch.setattr(Painter, "sample_noise", lambda *_: self.inputs["z"])
         output = self.folder / "output"
         common = ("--checkpoint", self.target, "--output_path", output)
         assert draw(*common, "--size", *self.size, *flags) == 0
@@ -99,12 +101,17 @@ class Case:
         self.compare(picture)
         written = io.BytesIO()
         Image.fromarray(picture).save(written, "JPEG", quality=QUALITY)
-        assert (output / "layout.jpg").read_bytes() == written.getvalue()
+        stem = "content" if "content" in self.inputs else "layout"
+        assert (output / f"{stem}.jpg").read_bytes() == written.getvalue()
 
     def write_inputs(self) -> list[object]:
         labels = self.folder / "labels"
         labels.mkdir()
-        Image.fromarray(self.inputs["ids"][0].astype(np.uint8)).save(labels / "layout.png")
+        if "content" in self.inputs:
+            content = self.inputs["content"].astype(np.uint8).transpose(1, 2, 0)
+            Image.fromarray(content).save(labels / "content.png")
+        else:
+            Image.fromarray(self.inputs["ids"][0].astype(np.uint8)).save(labels / "layout.png")
         flags: list[object] = ["--input_path", labels]
         if "photograph" in self.inputs:
             photograph = self.inputs["photograph"].astype(np.uint8).transpose(1, 2, 0)
@@ -135,6 +142,7 @@ class Case:
         ("spade_most", ()),
         ("spade_vae", ()),
         ("tsit_style", ()),
+        ("tsit_translation", ()),
     ],
 )
 def test_a_converted_checkpoint_draws_the_references_picture(
@@ -361,3 +369,34 @@ def test_the_snapshot_is_of_the_form_that_training_writes(tmp_path: Path) -> Non
     assert metadata["converted"] == "latest_net_G.pth, latest_net_E.pth"
     snapshot = read_snapshot(case.target)
     assert snapshot.has_encoder and snapshot.takes_photograph and not snapshot.averaged
+
+
+def test_a_converted_translation_needs_its_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case("tsit_translation", tmp_path)
+    command = [str(case.write_torch()), str(case.target), "--size", *map(str, case.size)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "found: content photographs (--task translation), size 128 x 256, channels 2" in said
+    assert "note: 3 content planes are taken as photographs" in said
+    assert "--input_path CONTENT --output_path OUT --img_path STYLES" in said
+    _, contents, _, style = case.write_inputs()
+    assert draw("--checkpoint", case.target) == 2
+    assert "name --input_path CONTENT" in capsys.readouterr().err
+    assert draw("--checkpoint", case.target, "--input_path", contents) == 2
+    assert "name --img_path STYLES, or --style PHOTOGRAPH" in capsys.readouterr().err
+    common = (
+        "--checkpoint",
+        case.target,
+        "--input_path",
+        contents,
+        "--output_path",
+        tmp_path / "o",
+    )
+    assert draw(*common, "--style", "noise") == 2
+    assert "takes its style from a photograph alone" in capsys.readouterr().err
+    assert draw(*common, "--img_path", Path(str(style)).parent) == 0
+    assert "styles: at random of the 1 in" in capsys.readouterr().out
+    with Image.open(tmp_path / "o/content.jpg") as picture:
+        assert picture.size == (256, 128)  # the generator's own

@@ -17,7 +17,7 @@ from models.networks.spade import SPADEGenerator
 from models.networks.tsit import TSITGenerator
 from models.published import Family, to_published
 from options.errors import UserError
-from options.run import GeneratorOptions, RunOptions
+from options.run import DataOptions, GeneratorOptions, RunOptions
 from tests.reference import torch_files
 from tests.reference.goldens import FOLDER
 from training.foreign import (
@@ -122,9 +122,40 @@ def test_tsits_starts() -> None:
     assert generator.vae and not generator.style_stream and generator.latent_size == 8
 
 
-def test_a_tsit_of_photographs_cannot_read_layouts() -> None:
-    with pytest.raises(UserError, match="takes photographs as content"):
-        tsit(3, start="noise")
+def test_a_tsit_of_photographs_translates() -> None:
+    options = tsit(3, start="noise")
+    assert options.data == DataOptions(task="translation", height=256, width=256)
+    assert options.generator == GeneratorOptions(channels=1, start="noise")
+    for variant, what in (
+        ({"style_stream": False, "start": "noise"}, "none"),
+        ({"style_stream": False, "size": (256, 256), "latent_size": 8}, "a style vector"),
+    ):
+        with pytest.raises(UserError, match=f"its style stream: this one has {what}"):
+            tsit(3, **variant)
+
+
+@pytest.mark.parametrize(
+    ("text", "hints", "task"),
+    [
+        (None, LONE, "translation"),
+        (None, Hints(classes=3), "synthesis"),
+        ("AST", LONE, "translation"),
+        ("SIS", LONE, "synthesis"),
+    ],
+)
+def test_three_planes_are_colours_or_classes(
+    text: str | None, hints: Hints, task: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        lines = "crop_size: 256\naspect_ratio: 1.0\nlabel_nc: 3\nno_instance: True\n"
+        (tmp_path / "opt.txt").write_text(f"{lines}task: {text} \t[default: SIS]\n")
+    network = TSITGenerator(layout_channels=3, channels=1)
+    part = recognise(published("tsit", network), HERE)
+    options, remarks = describe([part], hints, read_hints(tmp_path))
+    assert options.data.task == task
+    assert options.data.classes == (29 if task == "translation" else 3)
+    said = any("taken as photographs" in remark for remark in remarks)
+    assert said is (text is None and hints is LONE)
 
 
 def test_channels_of_most_are_those_before_the_last_halving() -> None:

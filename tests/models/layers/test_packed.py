@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not packed.serve(), reason="Jittor has no oneDNN
 def convolve(x: NDArray, weight: NDArray, bias: NDArray, padding: int) -> NDArray:
     kernel = weight.shape[2]
     padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding))).astype(float)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))  # type: ignore[call-overload]
     return np.einsum("nchwij,ocij->nohw", windows, weight.astype(float)) + bias[:, None, None]
 
 

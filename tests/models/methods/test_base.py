@@ -9,6 +9,9 @@ import jittor as jt
 import numpy as np
 import pytest
 
+from models.layers.resampling import pool_average
+from models.layout import Content, Photographs
+from models.losses import VGG_WEIGHTS
 from models.methods import create_method
 from models.methods.base import Method
 from models.networks.vgg import VGG19
@@ -38,13 +41,19 @@ def _options(**generator: Any) -> RunOptions:
     )
 
 
+def _data(height: int, width: int, translation: bool) -> DataOptions:
+    if translation:
+        return DataOptions(task="translation", height=height, width=width)
+    return DataOptions(height=height, width=width, classes=CLASSES)
+
+
 def _golden_options(golden: Golden) -> RunOptions:
     stored, judge = golden.options["generator"], golden.options["discriminator"]
     training = golden.options["training"]
     height, width = golden.options["size"]
     generator = golden.name.split("_")[1]
     return RunOptions(
-        data=DataOptions(height=height, width=width, classes=CLASSES),
+        data=_data(height, width, training.get("translation", False)),
         generator=GeneratorOptions(
             generator=generator,
             channels=stored["channels"],
@@ -52,6 +61,7 @@ def _golden_options(golden: Golden) -> RunOptions:
             latent_size=16,
             vae=golden.options["encoder"] is not None,
             style_stream=stored.get("style_stream", True),
+            start=stored.get("start", "layout"),
         ),
         discriminator=DiscriminatorOptions(
             discriminator_scales=judge["scales"],
@@ -63,6 +73,7 @@ def _golden_options(golden: Golden) -> RunOptions:
             lambda_gan=training["lambda_gan"],
             lambda_l1=training["lambda_l1"],
             lambda_feature=training["lambda_feature"],
+            lambda_vgg=training.get("lambda_vgg", 20.0),
             lambda_kl=training["lambda_kl"],
         ),
     )
@@ -74,6 +85,14 @@ def _parts(method: Method) -> dict[str, Part | OwnPart]:
         return {name: OwnPart(("global_generator.last.",)) for name in method.networks}
     families = {"generator": generator, "discriminator": "discriminator", "encoder": "encoder"}
     return {name: Part(families[name]) for name in method.networks}
+
+
+def _pyramid(picture: jt.Var) -> list[jt.Var]:
+    """In VGG-19's place, as in the golden: the picture at five sizes."""
+    maps = [picture]
+    for _ in range(4):
+        maps.append(pool_average(maps[-1]))
+    return maps
 
 
 def _total(losses: dict[str, jt.Var]) -> jt.Var:
@@ -88,6 +107,7 @@ def _total(losses: dict[str, jt.Var]) -> jt.Var:
         "steps_spade_least_squares",
         "steps_spade_vae",
         "steps_tsit",
+        "steps_tsit_translation",
         "steps_pix2pix",
         "steps_pix2pixhd",
     ],
@@ -96,7 +116,8 @@ def test_five_steps_of_both_sides_as_published(
     name: str, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     golden = load(name)
-    method = create_method(_golden_options(golden))
+    translation = golden.options["training"].get("translation", False)
+    method = create_method(_golden_options(golden), _pyramid if translation else None)
     parts = _parts(method)
     before = golden.section("state")
     for part, network in method.networks.items():
@@ -117,7 +138,12 @@ def test_five_steps_of_both_sides_as_published(
     slow, fast = (0.5, 2.0) if training["ttur"] else (1.0, 1.0)
     arrays: Arrays = {}
     for step in range(golden.options["steps"]):
-        condition, image = layout_of(golden, f"{step}."), jt.array(golden.get(f"in/{step}.image"))
+        image = jt.array(golden.get(f"in/{step}.image"))
+        condition: Content
+        if translation:
+            condition = Photographs(jt.array(golden.get(f"in/{step}.content")))
+        else:
+            condition = layout_of(golden, f"{step}.")
         for side, factor in (("generator", slow), ("discriminator", fast)):
             key = f"in/{step}.{side}_noise"
             if key in golden.shapes:
@@ -163,6 +189,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tsit": {"generator": "tsit"},
     "tsit_noise": {"generator": "tsit", "style_stream": False, "start": "noise"},
     "tsit_vae": {"generator": "tsit", "style_stream": False, "vae": True},
+    "tsit_translation": {"generator": "tsit", "start": "noise"},
 }
 
 
@@ -183,10 +210,14 @@ def test_a_step_moves_every_parameter_of_its_side_and_no_other(
     # Under the hinge loss the last bias of a discriminator begins with a gradient of 1 - 1.
     loss = LossOptions(gan_loss="least_squares")
     options = _options(**VARIANTS[variant])
+    condition: Content = layout(2, 64, 64)
+    if variant == "tsit_translation":
+        options = replace(options, data=_data(64, 64, translation=True))
+        condition = Photographs(values(2, 3, 64, 64, seed=1))
     learner = Learner(create_method(replace(options, loss=loss)), options)
     method = learner.method
     learner.begin_stage(stage, fresh=False)
-    condition, image = layout(2, 64, 64), values(2, 3, 64, 64)
+    image = values(2, 3, 64, 64)
     sides = {
         "generator": dict(method.generator_parameters()),
         "discriminator": dict(method.discriminator_parameters()),
@@ -256,6 +287,31 @@ def test_the_perceptual_loss_reaches_the_generator_and_leaves_vgg_alone() -> Non
     assert not {id(value) for value in generator.values()} & {id(v) for v in vgg.parameters()}
     (gradient,) = jt.grad(losses["vgg"], [generator["generator.last.weight"]])
     assert np.abs(gradient.numpy()).max() > 0
+
+
+def test_a_translation_is_judged_alone_and_looks_like_its_content() -> None:
+    options = _options(start="noise")
+    alone = LossOptions(lambda_feature=0.0, lambda_vgg=1.0)
+    options = replace(options, data=_data(64, 64, translation=True), loss=alone)
+    seen: list[np.ndarray] = []
+
+    def vgg(picture: jt.Var) -> list[jt.Var]:
+        seen.append(picture.numpy())
+        return [picture] * 5
+
+    method = create_method(options, vgg)
+    method.eval()
+    contents = [values(1, 3, 64, 64, seed=seed) for seed in (1, 2)]
+    style = values(1, 3, 64, 64)
+    judge = method.networks["discriminator"]
+    assert tuple(judge.discriminators[0].first.weight.shape)[1] == 3
+    scores = [judge(Photographs(content), style)[0][0][-1].numpy() for content in contents]
+    np.testing.assert_array_equal(*scores)
+    losses, fake = method.generator_losses(Photographs(contents[0]), style)
+    assert set(losses) == {"gan", "vgg"}
+    np.testing.assert_array_equal(seen[0], contents[0].numpy())
+    expected = sum(VGG_WEIGHTS) * np.abs(fake.numpy() - contents[0].numpy()).mean()
+    assert losses["vgg"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_losses_of_weight_0_are_left_out() -> None:

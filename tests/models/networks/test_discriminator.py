@@ -18,7 +18,7 @@ from tests.reference.goldens import load
 COLOURS = 3
 
 
-@pytest.mark.parametrize("name", ["published", "three_scales"])
+@pytest.mark.parametrize("name", ["published", "three_scales", "translation"])
 def test_as_published(name: str, record: Record) -> None:
     golden = load(f"discriminator_{name}")
     options = golden.options
@@ -27,6 +27,7 @@ def test_as_published(name: str, record: Record) -> None:
         channels=options["channels"],
         layers=options["layers"],
         scales=options["scales"],
+        last_stride=2 if "stride_one_layer" in options else 1,
     )
     record(check_network(golden, discriminator, Part("discriminator"), _forward, ["x"]))
 

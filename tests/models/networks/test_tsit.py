@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.layout import Photographs
 from models.networks.tsit import Stream, TSITGenerator
 from tests.models.conftest import Record
-from tests.models.golden import Part, Planes, Vars, check_network, layout_of
+from tests.models.golden import Part, Vars, check_network, layout_of
 from tests.models.inputs import CLASSES, layout, values
 from tests.reference.goldens import load
 
@@ -57,7 +58,7 @@ def test_as_published(name: str, record: Record) -> None:
     ids = layout_of(golden) if "in/ids" in golden.shapes else None
 
     def forward(network: TSITGenerator, inputs: Vars) -> Vars:
-        content = Planes(inputs["content"]) if ids is None else ids
+        content = Photographs(inputs["content"]) if ids is None else ids
         return {"image": network(content, inputs.get("style"), inputs.get("z"))}
 
     wanted = [key for key in ("content", "style", "z") if f"in/{key}" in golden.shapes]
