@@ -23,6 +23,10 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     import jittor as jt
 
     jt.flags.use_cuda = int(route.device == "cuda")
+    if route.onednn is not None:
+        from models.layers.packed import use_onednn
+
+        use_onednn(str(route.onednn.folder))
     # Jittor ends the process at once at Ctrl-C, and when any child is killed; Python's ways leave
     # room to tidy up, and to say what happened.
     signal.signal(signal.SIGINT, signal.default_int_handler)

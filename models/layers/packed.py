@@ -7,11 +7,7 @@ that Winograd's algorithm pays, and room for what is between is kept for the nex
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 import jittor as jt
-import jittor_utils
 
 # What both programs below share. Winograd's algorithm where oneDNN has it for these shapes.
 _HEADER = """
@@ -107,17 +103,18 @@ queue.wait();
 )
 
 
+_flags: dict[str, int] = {}
+
+
+def use_onednn(folder: str) -> None:
+    """Serve from now on, with the headers and the library in `folder`, the ones Jittor loads."""
+    _flags.clear()
+    _flags[f'FLAGS: -I"{folder}/include" -L"{folder}/lib" -lmkldnn '] = 1
+
+
 def serve() -> bool:
-    """Whether the feature maps are in the memory of the CPU, and Jittor has oneDNN."""
-    return not jt.flags.use_cuda and jt.mkl_ops is not None
-
-
-@cache
-def _flags() -> dict[str, int]:
-    # The folder that Jittor itself takes.
-    home = Path(jittor_utils.home(), ".cache", "jittor", "mkl")
-    folder = next(path for path in home.iterdir() if path.name.startswith("dnnl"))
-    return {f'FLAGS: -I"{folder}/include" -L"{folder}/lib" -lmkldnn ': 1}
+    """Whether feature maps are in the memory of the CPU, and oneDNN's folder is known."""
+    return bool(_flags) and not jt.flags.use_cuda
 
 
 class PackedConvolution:
@@ -153,5 +150,5 @@ class PackedConvolution:
 def _run(
     shape: tuple[int, ...], dtype: str, inputs: list[jt.Var], source: str, data: dict[str, int]
 ) -> jt.Var:
-    with jt.flag_scope(compile_options=_flags()):
+    with jt.flag_scope(compile_options=_flags):
         return jt.code(shape, dtype, inputs, cpu_header=_HEADER, cpu_src=source, data=data)

@@ -7,6 +7,10 @@ from collections.abc import Callable
 import jittor as jt
 import pytest
 
+from tools.start import start_jittor
+
+start_jittor("cpu")
+
 Record = Callable[[dict[str, float]], None]
 
 
