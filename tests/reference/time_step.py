@@ -50,6 +50,7 @@ def _prepare(options: argparse.Namespace, device: str) -> Callable[[], None]:
     else:
         generator = TSITGenerator(content_channels=options.classes, **shared)
     if options.exchange:
+        generator.train(options.kind == "step")
         exchange(Path(options.exchange), generator, condition, image, options.generator)
         return lambda: None
     discriminator = MultiscaleDiscriminator(options.classes + 3)

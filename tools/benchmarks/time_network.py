@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ from models.published import Family, to_published
 from options.command_line import parse_train
 from options.run import RunOptions
 from tools.benchmarks.gpu_memory import PeakMemory
+
+if TYPE_CHECKING:
+    import jittor as jt
+
+    from models.layout import Layout
+    from models.methods.base import Method
 
 # The first compiles, the second fills the allocator.
 UNCOUNTED = 2
@@ -90,7 +97,6 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     from models.networks.vgg import VGG19
     from tools.benchmarks.layouts import read_layouts
     from training.learner import Learner
-    from training.variables import name_variables
 
     height, width = options.size
     with_vgg = options.complete and options.kind == "step"
@@ -99,16 +105,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
     pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
     image = jt.array(pixels.astype(np.float32))
     if options.exchange:
-        layout = Layout(jt.array(ids), options.classes)
-        with jt.no_grad():
-            # In training mode, with the batch's statistics, and colours of some contrast: fresh
-            # weights draw a grey that every network agrees on.
-            grey = method.generate(layout, image)
-            last = method.networks["generator"].last
-            last.weight.update(last.weight * (CONTRAST / grey.numpy().std()))
-            state = {name: var.numpy() for name, var in name_variables(method.networks).items()}
-            write_exchange(Path(options.exchange), options.generator, state)
-            np.save(Path(options.exchange) / OURS, method.generate(layout, image).numpy())
+        exchange(options, method, Layout(jt.array(ids), options.classes), image)
         return lambda: None
     if options.kind == "step":
         learner = Learner(method, network_options(options))
@@ -128,6 +125,33 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], None]:
         jt.sync_all(True)
 
     return forward
+
+
+def exchange(options: argparse.Namespace, method: Method, layout: Layout, image: jt.Var) -> None:
+    """Leave the generator's weights and a picture: as a step draws it, or as a forward pass does.
+
+    The picture has some contrast: fresh weights draw a grey that every network agrees on.
+    """
+    import jittor as jt
+
+    from models.layers.convolution import prepare_to_draw
+    from models.layers.normalization import BatchNorm
+    from training.variables import name_variables
+
+    generator = method.networks["generator"]
+    for layer in generator.modules():
+        if isinstance(layer, BatchNorm):
+            layer.MOMENTUM = 1.0  # the running values are those of this batch
+    folder = Path(options.exchange)
+    with jt.no_grad():
+        grey = method.generate(layout, image)
+        generator.last.weight.update(generator.last.weight * (CONTRAST / grey.numpy().std()))
+        state = {name: var.numpy() for name, var in name_variables(method.networks).items()}
+        write_exchange(folder, options.generator, state)
+        if options.kind == "forward":
+            method.eval()
+            prepare_to_draw(generator)
+        np.save(folder / OURS, method.generate(layout, image).numpy())
 
 
 def write_exchange(folder: Path, generator: Family, state: Mapping[str, NDArray]) -> None:
