@@ -1,4 +1,4 @@
-"""Ctrl-C for a program whose child processes must not get it.
+"""Ctrl-C for a program whose child processes must not get it, and a new start after a crash.
 
 A terminal sends Ctrl-C to all processes of its foreground group. The compilers that Jittor starts
 would die of it in the middle of a step. So the work is done in a child process in a group of its
@@ -16,39 +16,84 @@ from collections.abc import Callable
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+HANDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+RESTARTS = 3
+# Jittor's compiler now and then corrupts the heap at an operator's first use (twice in some thirty
+# cold starts), and leaves with 1 where it catches that itself. Not here: SIGKILL, which is memory
+# that does not suffice, or somebody's will.
+CRASHES = (1, *(128 + n for n in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)))
 
 
 def supervise(work: Callable[[], int]) -> int:
     """Do `work` in a child process and return its exit code, in child and parent alike.
 
     The first SIGINT, SIGTERM or SIGHUP asks the child to stop, the second kills it and what it has
-    started; Ctrl-Z suspends it. A child that dies of signal N gives 128 + N. Under mpirun, which
-    has processes and signals in its own hands, the work is done right here.
+    started; Ctrl-Z suspends it. A child that dies of signal N gives 128 + N. One that crashes, and
+    was not asked to stop, is started again, RESTARTS times at most: a training goes on from what it
+    has saved. Under mpirun, which has processes and signals in its own hands, the work is done
+    right here.
     """
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         return work()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        _die_with(parent)
-        return work()
-    with contextlib.suppress(OSError):  # the child may have done it, and even have ended
-        os.setpgid(child, child)
-    return _Supervisor(child).wait()
+    supervisor = _Supervisor()
+    for left in reversed(range(RESTARTS + 1)):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        reader, writer = os.pipe()
+        # A signal waits until it is clear whose it is.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
+        child = supervisor.child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            supervisor.leave()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+            _die_with(parent)
+            try:
+                return work()
+            finally:  # whichever way Python leaves, and no other
+                os.write(writer, b".")
+        with contextlib.suppress(OSError):  # the child may have done it, and even have ended
+            os.setpgid(child, child)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+        os.close(writer)
+        code = supervisor.wait()
+        os.set_blocking(reader, False)
+        crashed = not _read(reader) and code in CRASHES and not supervisor.asked
+        os.close(reader)
+        if not crashed or not left:
+            break
+        print(
+            f"crashed with exit code {code}, not through this program's own doing; starting again "
+            f"from what is saved ({left} of {RESTARTS} times left)",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _read(reader: int) -> bytes:
+    """What the child has left; nothing, too, where one that it started holds the other end."""
+    try:
+        return os.read(reader, 1)
+    except BlockingIOError:
+        return b""
 
 
 class _Supervisor:
     """Hands signals to a child process until it ends."""
 
-    def __init__(self, child: int) -> None:
-        self.child = child
+    def __init__(self) -> None:
+        self.child = 0
         self.asked = False
+        self.before = {number: signal.getsignal(number) for number in HANDED}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask)
         signal.signal(signal.SIGTSTP, self._suspend)
+
+    def leave(self) -> None:
+        """In the child: signals are what they were."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def wait(self) -> int:
         """The child's exit code."""

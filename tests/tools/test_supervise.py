@@ -148,3 +148,74 @@ def test_under_mpirun_the_work_is_done_right_here(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     here = os.getpid()
     assert supervise(lambda: 9 if os.getpid() == here else 1) == 9
+
+
+COUNTED = """
+with open({log!r}, "a") as log:
+    log.write("started\\n")
+times = len(open({log!r}).readlines())
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "code"),
+    [
+        ("os.abort()", 128 + signal.SIGABRT),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 128 + signal.SIGSEGV),
+        ("os._exit(1)", 1),  # as Jittor leaves after a fault that it has caught
+    ],
+)
+def test_a_crash_is_started_again(tmp_path: Path, death: str, code: int) -> None:
+    log = str(tmp_path / "log")
+    for crashes, expected in ((2, 0), (9, code)):
+        Path(log).unlink(missing_ok=True)
+        work = COUNTED.format(log=log) + f"\nif times <= {crashes}: {death}\nreturn 0"
+        done = run(work)
+        assert done.returncode == expected
+        assert len(Path(log).read_text().splitlines()) == min(crashes, 3) + 1
+        assert done.stderr.count("starting again") == min(crashes, 3)
+
+
+@pytest.mark.parametrize(
+    ("death", "code"),
+    [
+        ("return 1", 1),
+        ("raise ValueError('own')", 1),
+        ("sys.exit(1)", 1),
+        ("os._exit(2)", 2),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL),
+    ],
+)
+def test_what_is_no_crash_is_not_started_again(tmp_path: Path, death: str, code: int) -> None:
+    log = str(tmp_path / "log")
+    done = run(COUNTED.format(log=log) + f"\n{death}")
+    assert done.returncode == code and "starting again" not in done.stderr
+    assert len(Path(log).read_text().splitlines()) == 1
+
+
+def test_a_crash_after_ctrl_c_ends(started: list[subprocess.Popen[str]]) -> None:
+    process, _ = start(started, "signal.pause(); os.abort()")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 128 + signal.SIGABRT
+
+
+def test_signals_reach_a_work_that_was_started_again(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    work = COUNTED.format(log=str(tmp_path / "log"))
+    process, first = start(started, work + "\nif times == 1: os.abort()\nsignal.pause()\nreturn 7")
+    assert process.stdout is not None
+    word, second = process.stdout.readline().split()
+    assert word == "child" and int(second) != first
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 7
+    assert process.stdout.read() == "asked\n"
+
+
+def run(work: str) -> subprocess.CompletedProcess[str]:
+    """A program whose work is the given lines, to its end."""
+    code = HEAD + textwrap.indent(textwrap.dedent(work), "    ") + "\nsys.exit(supervise(work))"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30
+    )

@@ -9,6 +9,7 @@ from data.folders import find_pairs
 from data.loader import read_layout
 
 UNKNOWN = 255
+MOST = 255
 
 
 def read_layouts(source: str, count: int, height: int, width: int, classes: int) -> NDArray:
@@ -16,7 +17,8 @@ def read_layouts(source: str, count: int, height: int, width: int, classes: int)
 
     A folder with fewer pairs starts again from its first; source 'random' needs none.
 
-    An id 255 becomes the last class. Raises UserError where the folder has no pairs.
+    An id 255 becomes the last class, and a folder of more classes serves too: ids beyond are taken
+    modulo the count. Raises UserError where the folder has no pairs.
     """
     if source == "random":
         random = np.random.default_rng(0)
@@ -25,7 +27,7 @@ def read_layouts(source: str, count: int, height: int, width: int, classes: int)
     pairs = find_pairs(source).pairs
     chosen = [pairs[i % len(pairs)].label_path for i in range(count)]
     # Read with 255 as a class of its own, which is then counted among the others.
-    layouts = [
-        read_layout(path, height, width, classes=classes, unknown_label=UNKNOWN) for path in chosen
-    ]
-    return np.minimum(np.stack(layouts), classes - 1).astype(np.int32)
+    layouts = np.stack(
+        [read_layout(path, height, width, classes=MOST, unknown_label=UNKNOWN) for path in chosen]
+    )
+    return np.where(layouts == MOST, classes - 1, layouts % classes).astype(np.int32)
