@@ -291,7 +291,7 @@ def settings_for(
         "FIX_TORCH_ERROR": "0",
         # With several threads Jittor now and then crashes while it compiles convolutions, and its
         # exit then waits for ever (seen in VarRelayManager::get_relay_src): one thread is slower,
-        # and ends.
+        # crashes less, and ends (tools.supervise starts again).
         "use_parallel_op_compiler": "1",
         # compiling the MPI operators takes a minute: only for those who use them
         "use_mpi": "1" if under_mpirun else "0",
