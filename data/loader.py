@@ -324,18 +324,16 @@ class _Buffers:
 
     def take(self, slot: int, stems: list[str]) -> Batch:
         """Copy one batch out."""
-        image = normalise(self.images[slot])
-        if self.contents is not None:
-            return Batch(normalise(self.contents[slot]), None, image, stems)
+        contents = self.contents[slot]
         return Batch(
-            layout=self.layouts[slot].astype(np.int32),
+            layout=normalise(contents) if self._form[0].unpaired else contents.astype(np.int32),
             edges=None if self.edges is None else self.edges[slot].astype(np.float32),
-            image=image,
+            image=normalise(self.images[slot]),
             stems=stems,
         )
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return the bytes of all layouts (or contents), images and edges."""
+        """Return the bytes of all contents (layouts or photographs), images and edges."""
         recipe, slots, batch_size = self._form
         pixels = slots * batch_size * recipe.height * recipe.width
         return (3 if recipe.unpaired else 2) * pixels, 3 * pixels, recipe.instances * pixels
@@ -344,13 +342,11 @@ class _Buffers:
         recipe, slots, batch_size = self._form
         sizes = self._sizes()
         memory = np.frombuffer(mmap.mmap(self.file, sum(sizes)), dtype=np.uint8)
-        layouts, images, edges = np.split(memory, np.cumsum(sizes)[:2])
+        contents, images, edges = np.split(memory, np.cumsum(sizes)[:2])
         frame = (recipe.height, recipe.width)
-        self.contents = None
-        if recipe.unpaired:
-            self.contents = layouts.reshape(slots, batch_size, 3, *frame)
-        else:
-            self.layouts = layouts.view(np.uint16).reshape(slots, batch_size, *frame)
+        planes = (3, *frame) if recipe.unpaired else frame
+        kind = np.uint8 if recipe.unpaired else np.uint16
+        self.contents = contents.view(kind).reshape(slots, batch_size, *planes)
         self.images = images.reshape(slots, batch_size, 3, *frame)
         self.edges = edges.reshape(slots, batch_size, 1, *frame) if recipe.instances else None
 
@@ -372,21 +368,16 @@ class _Filler:
 
     def __call__(self, task: _Task) -> None:
         for row, position, index, style in task.rows:
-            pair = self._pairs[index]
+            pair, edges = self._pairs[index], None
             if isinstance(pair, Photograph):
-                places = ((pair, _AUGMENT), (self._styles[style], _STYLE_AUGMENT))
-                content, image = (
-                    self._read_photograph(
-                        one, _random(self._recipe.seed, task.epoch, use, position)
-                    )
-                    for one, use in places
+                content = self._read_photograph(pair, task.epoch, _AUGMENT, position)
+                content = content.transpose(2, 0, 1)
+                image = self._read_photograph(
+                    self._styles[style], task.epoch, _STYLE_AUGMENT, position
                 )
-                assert self._buffers.contents is not None
-                self._buffers.contents[task.slot, row] = content.transpose(2, 0, 1)
-                self._buffers.images[task.slot, row] = image.transpose(2, 0, 1)
-                continue
-            layout, image, edges = self._read(pair, task.epoch, position)
-            self._buffers.layouts[task.slot, row] = layout
+            else:
+                content, image, edges = self._read(pair, task.epoch, position)
+            self._buffers.contents[task.slot, row] = content
             self._buffers.images[task.slot, row] = image.transpose(2, 0, 1)
             if self._buffers.edges is not None and edges is not None:
                 self._buffers.edges[task.slot, row, 0] = edges
@@ -415,8 +406,12 @@ class _Filler:
         edges = instance_edges(planes[2]) if recipe.instances else None
         return planes[0], planes[1], edges
 
-    def _read_photograph(self, photograph: Photograph, random: np.random.Generator) -> NDArray[Any]:
-        height, width, mirrored, top, left = self._draw(random)
+    def _read_photograph(
+        self, photograph: Photograph, epoch: int, use: int, position: int
+    ) -> NDArray[Any]:
+        height, width, mirrored, top, left = self._draw(
+            _random(self._recipe.seed, epoch, use, position)
+        )
         image: NDArray[Any] = read_photograph(photograph.path, height, width)
         image = crop(image, top, left, self._recipe.height, self._recipe.width)
         return flip(image) if mirrored else image

@@ -121,6 +121,11 @@ class DataOptions:
     )
     workers: int = _option(2, "processes that read and check files", minimum=1, maximum=256)
 
+    @property
+    def layout_classes(self) -> int:
+        """Classes of a layout as the networks see it, an unknown class included."""
+        return self.classes + (self.unknown_label is not None)
+
 
 @dataclass(frozen=True)
 class GeneratorOptions:

@@ -85,10 +85,10 @@ class _Supervisor:
     def __init__(self) -> None:
         self.child = 0
         self.asked = False
-        self.before = {number: signal.getsignal(number) for number in HANDED}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask)
-        signal.signal(signal.SIGTSTP, self._suspend)
+        self.before = {
+            number: signal.signal(number, self._suspend if number == signal.SIGTSTP else self._ask)
+            for number in HANDED
+        }
 
     def leave(self) -> None:
         """In the child: signals are what they were."""

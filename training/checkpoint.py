@@ -97,7 +97,7 @@ def save_snapshot(
         "epoch": str(epoch),
         "step": str(progress.step),
         "phase": progress.phases[-1].name if progress.phases else "",
-        "classes": str(options.data.classes + (options.data.unknown_label is not None)),
+        "classes": str(options.data.layout_classes),
     }
     write_tensors(path, learner.snapshot(), metadata)
     write_text(folder / LATEST, path.name + "\n")

@@ -300,9 +300,8 @@ def _content_of(batch: Batch, options: RunOptions) -> Content:
     """What a batch's pictures are drawn from."""
     if options.data.task == "translation":
         return Photographs(jt.array(batch.layout))
-    classes = options.data.classes + (options.data.unknown_label is not None)
     edges = None if batch.edges is None else jt.array(batch.edges)
-    return Layout(jt.array(batch.layout), classes, edges)
+    return Layout(jt.array(batch.layout), options.data.layout_classes, edges)
 
 
 def draw_samples(painter: Painter, samples: Batch, seed: int) -> Image.Image:

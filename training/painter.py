@@ -42,8 +42,7 @@ class Painter:
     @property
     def classes(self) -> int:
         """Classes of a layout, an unknown class included."""
-        data = self.options.data
-        return data.classes + (data.unknown_label is not None)
+        return self.options.data.layout_classes
 
     @property
     def size(self) -> tuple[int, int]:

@@ -33,11 +33,17 @@ def convolve(x: Feature, weight: jt.Var, *, stride: int = 1, padding: int = 0) -
     _, in_channels, kernel, _ = weight.shape
     if channels != in_channels:
         raise ValueError(f"a convolution over {in_channels} channels was given {channels} channels")
+    x = _in_quicker_form(x, kernel, stride, padding)
     if isinstance(x, LayoutFeature):
-        if x.pays(kernel, stride, padding):
-            return x.convolve(weight, stride, padding)
-        x = x.dense()
+        return x.convolve(weight, stride, padding)
     return restore(_convolve(lower(x), lower(weight), stride, padding))
+
+
+def _in_quicker_form(x: Feature, kernel: int, stride: int, padding: int) -> Feature:
+    """The feature as that convolution takes it: a table where it pays, else dense."""
+    if isinstance(x, LayoutFeature) and not x.pays(kernel, stride, padding):
+        return x.dense()
+    return x
 
 
 def _convolve(x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
@@ -153,10 +159,7 @@ class Conv2d(nn.Module):
 
     def execute(self, x: Feature) -> Feature:
         if self.packed is not None:
-            if isinstance(x, LayoutFeature) and not x.pays(
-                self.weight.shape[2], self.stride, self.padding
-            ):
-                x = x.dense()
+            x = _in_quicker_form(x, self.weight.shape[2], self.stride, self.padding)
             # On small maps it would be quicker too (1024 channels, 24 x 32: 25 ms against 65), but
             # those layers are the widest, and packed weights take up to four times their memory.
             if isinstance(x, jt.Var) and x.shape[0] * x.shape[2] * x.shape[3] > PRODUCT_PIXELS:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import jittor as jt
 
-# What both programs below share. Winograd's algorithm where oneDNN has it for these shapes.
+from models.layers import kernels
+
+# What the programs below share. Winograd's algorithm where oneDNN has it for these shapes.
 _HEADER = """
 #include <dnnl.hpp>
 #include <cstdint>
@@ -18,7 +20,7 @@ static dnnl::engine& cpu() {
     static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     return engine;
 }
-static dnnl::memory::desc plan_of(const dnnl::memory::dims& shape, dnnl::memory::format_tag tag) {
+static dnnl::memory::desc described(const dnnl::memory::dims& shape, dnnl::memory::format_tag tag) {
     return dnnl::memory::desc(shape, dnnl::memory::data_type::f32, tag);
 }
 static dnnl::convolution_forward::primitive_desc choose(
@@ -30,8 +32,9 @@ static dnnl::convolution_forward::primitive_desc choose(
     const int64_t h = height + 2 * padding - kernel + 1, w = width + 2 * padding - kernel + 1;
     const auto description = [&](algorithm chosen) {
         return convolution_forward::desc(prop_kind::forward_inference, chosen,
-            plan_of({n, in, height, width}, any), plan_of({out, in, kernel, kernel}, any),
-            plan_of({out}, memory::format_tag::x), plan_of({n, out, h, w}, any), ones, pads, pads);
+            described({n, in, height, width}, any), described({out, in, kernel, kernel}, any),
+            described({out}, memory::format_tag::x), described({n, out, h, w}, any),
+            ones, pads, pads);
     };
     if (out >= 16)  // a vector of them
         try {
@@ -68,7 +71,7 @@ _PACK = (
     + """
 using namespace dnnl;
 stream queue(cpu());
-memory given(plan_of({in0_shape0, in0_shape1, in0_shape2, in0_shape3}, memory::format_tag::oihw),
+memory given(described({in0_shape0, in0_shape1, in0_shape2, in0_shape3}, memory::format_tag::oihw),
              cpu(), in0_p);
 memory packed(plan.weights_desc(), cpu(), aligned(out0_p));
 reorder(given, packed).execute(queue, given, packed);
@@ -82,8 +85,9 @@ using namespace dnnl;
 static Room source_room, target_room;
 stream queue(cpu());
 const auto plain = memory::format_tag::nchw;
-memory given(plan_of({in0_shape0, in0_shape1, in0_shape2, in0_shape3}, plain), cpu(), in0_p);
-memory result(plan_of({out0_shape0, out0_shape1, out0_shape2, out0_shape3}, plain), cpu(), out0_p);
+memory given(described({in0_shape0, in0_shape1, in0_shape2, in0_shape3}, plain), cpu(), in0_p);
+memory result(described({out0_shape0, out0_shape1, out0_shape2, out0_shape3}, plain), cpu(),
+              out0_p);
 memory source = given, target = result;
 if (plan.src_desc() != given.get_desc()) {
     source = memory(plan.src_desc(), cpu(), source_room.of(plan.src_desc().get_size()));
@@ -92,7 +96,7 @@ if (plan.src_desc() != given.get_desc()) {
 if (plan.dst_desc() != result.get_desc())
     target = memory(plan.dst_desc(), cpu(), target_room.of(plan.dst_desc().get_size()));
 memory weights(plan.weights_desc(), cpu(), aligned(in1_p));
-memory bias(plan_of({out0_shape1}, memory::format_tag::x), cpu(), in2_p);
+memory bias(described({out0_shape1}, memory::format_tag::x), cpu(), in2_p);
 convolution_forward(plan).execute(queue, {
     {DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias},
     {DNNL_ARG_DST, target}});
@@ -114,7 +118,7 @@ def use_onednn(folder: str) -> None:
 
 def serve() -> bool:
     """Whether feature maps are in the memory of the CPU, and oneDNN's folder is known."""
-    return bool(_flags) and not jt.flags.use_cuda
+    return bool(_flags) and kernels.serve()
 
 
 class PackedConvolution:

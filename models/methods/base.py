@@ -55,7 +55,7 @@ class Method(ABC):
     @property
     def classes(self) -> int:
         """Classes of a layout, an unknown class included."""
-        return self.options.data.classes + (self.options.data.unknown_label is not None)
+        return self.options.data.layout_classes
 
     @property
     def layout_channels(self) -> int:
