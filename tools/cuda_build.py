@@ -5,8 +5,9 @@
     python -m tools.cuda_build --kernels --precision bfloat16        ... of its 16-bit products
 
 It takes the route of the set-up, as if a driver were there, with a cache of its own. Where there is
-no GPU, a stand-in leaves out what one would compute: this shows that everything compiles and links,
-never that a number is right. That is shown by `python -m tools.doctor --gpu` on a GPU.
+no GPU, a stand-in leaves out what one would compute: this shows that nvcc compiles and links
+everything, never that a number is right. That is shown by `python -m tools.doctor --gpu` on a GPU,
+and as far as it goes by `python -m tools.imitate_gpu`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,8 +27,8 @@ from typing import get_args
 from options.errors import UserError
 from options.run import Precision
 from tools import set_up
-from tools.cuda import CudaRoute, Driver, Refusal, choose_cuda, find_toolkits
-from tools.cuda_home import SHIMS, write_home
+from tools.cuda_home import write_home
+from tools.imitate_gpu import compile_stand_in, route_without_driver
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,7 +94,7 @@ def build(capability: int) -> dict[str, str] | None:
     environment |= {
         "cache_name": f"{set_up.CACHE_PREFIX}build-{route.name}-{capability}",
         "cuda_archs": str(capability),
-        "LD_PRELOAD": str(compile_stand_in(own)),
+        "LD_PRELOAD": str(compile_stand_in(own, route)),
         "log_silent": "0",
     }
     started = time.monotonic()
@@ -109,7 +109,8 @@ def build(capability: int) -> dict[str, str] | None:
     log = own / "cuda_build.log"
     log.write_text(said.stdout + said.stderr)
     if said.returncode or line is None:
-        print(f"FAILED after {seconds:.0f} s: {last_error(said.stdout + said.stderr)} (log: {log})")
+        reason = set_up.telling_line(said.stdout + said.stderr)
+        print(f"FAILED after {seconds:.0f} s: {reason} (log: {log})")
         return None
     cache, missing = json.loads(line.removeprefix("BUILT "))
     print(f"compiled, linked and loaded in {seconds:.0f} s, in {cache}:")
@@ -141,37 +142,6 @@ def compile_kernels(environment: dict[str, str], precision: Precision, minutes: 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def route_without_driver(environ: dict[str, str], home: Path) -> CudaRoute:
-    """The route that the set-up would take here with a driver that knows every toolkit found."""
-    toolkits = find_toolkits(environ, home)
-    newest = max((toolkit.version for toolkit in toolkits), default=(0,))
-    answer = choose_cuda(toolkits, Driver(newest, ("no device",)))
-    if isinstance(answer, Refusal):
-        raise UserError(f"{answer.reason}; {answer.mend}")
-    return answer
-
-
-def compile_stand_in(folder: Path) -> Path:
-    """The shared object that stands in for a GPU."""
-    source, target = SHIMS / "no_device.c", folder / "no_device.so"
-    new = target.with_name(f".new-{os.getpid()}-{target.name}")
-    command = ["gcc", "-w", "-O2", "-shared", "-fPIC", "-o", str(new), str(source), "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"the stand-in for a GPU does not compile: {done.stderr.strip()[:300]}")
-    os.replace(new, target)
-    return target
-
-
-def last_error(output: str) -> str:
-    """The line that tells most."""
-    lines = [line for line in output.replace("\r", "\n").splitlines() if line.strip()]
-    # a compiler's first complaint, else the last words
-    errors = [line for line in lines if re.search(r"error:|Error:|CUDA error", line)]
-    said = errors[0] if errors else (lines or ["no output"])[-1]
-    return re.sub(r"\x1b\[[0-9;]*[mK]", "", said).strip()[:300]
 
 
 if __name__ == "__main__":

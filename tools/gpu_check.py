@@ -40,6 +40,7 @@ from models.layers.resampling import double, halve, pool_average, resize_bilinea
 from models.layout import Layout
 from models.methods import create_method
 from options.command_line import parse_train
+from tools.set_up import telling_line
 from training.ema import Average
 from training.loss_scale import LossScale
 from training.optimizer import Adam
@@ -54,7 +55,13 @@ PRODUCT_LIMIT = 5e-3
 # Sums in another order, and the fast division and roots of CUDA.
 SUM_LIMIT = 2e-4
 # Whole networks add these up.
-NETWORK_LIMIT = 3e-2
+NETWORK_LIMITS: dict[Precision, float] = {"float32": 3e-2, "bfloat16": 0.1, "float16": 0.1}
+# Others for each precision: Jittor remembers cuDNN's choice of an algorithm by shapes alone.
+NETWORK_SIZES: dict[Precision, tuple[int, int]] = {
+    "float32": (64, 64),
+    "bfloat16": (64, 80),
+    "float16": (80, 64),
+}
 
 # (in, out, kernel size, stride, padding, height, width) of the published networks; maps of more
 # than 96 x 128 pixels stand for the larger ones.
@@ -81,7 +88,7 @@ CLASSES = 29
 
 # Two sums that round to neighbours of 8 or 11 bits.
 SHORT_LIMITS: dict[Precision, float] = {"bfloat16": 2e-2, "float16": PRODUCT_LIMIT}
-# Shapes that are not above: Jittor remembers cuDNN's choice of an algorithm by shapes alone.
+# Shapes that are not above, for the same reason.
 SHORT_CONVOLUTIONS = (
     (3, 64, 3, 1, 1, 40, 56),
     (64, 128, 3, 1, 1, 40, 56),
@@ -161,8 +168,8 @@ def compare(
             difference = max(_difference(a, b) for a, b in zip(expected, got, strict=True))
         except Exception as error:
             # one operator that fails must not hide the others
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            yield Comparison(case.name, float("inf"), case.limit, (0, 0), said[-1][:200])
+            said = telling_line(str(error) or type(error).__name__)
+            yield Comparison(case.name, float("inf"), case.limit, (0, 0), said)
             continue
         yield Comparison(case.name, difference, case.limit, (seconds, other_seconds))
 
@@ -190,7 +197,7 @@ def cases_in(precision: Precision) -> Iterator[Case]:
     yield from _losses(draw)
     yield from _training(draw)
     yield from _convolutions(draw)
-    yield from _networks()
+    yield from _networks(precision)
 
 
 def _short_products(draw: Callable[..., NDArray], precision: Precision) -> Iterator[Case]:
@@ -231,6 +238,7 @@ def _short_products(draw: Callable[..., NDArray], precision: Precision) -> Itera
             return [parameter.clone()]
 
         yield Case("Adam with a scaled loss", (draw(64, 32, 3, 3), draw(64, 32, 3, 3)), run_scaled)
+    yield from _networks(precision)
 
 
 def _plain_convolutions(
@@ -454,22 +462,28 @@ def _training(draw: Callable[..., NDArray]) -> Iterator[Case]:
     yield Case("moments of normal noise", (), run_noise, 0.03)
 
 
-def _networks() -> Iterator[Case]:
+def _networks(precision: Precision) -> Iterator[Case]:
     random = np.random.default_rng(4)
-    pixels = random.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
+    height, width = NETWORK_SIZES[precision]
+    pixels = random.uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
     for generator in ("tsit", "spade"):
 
         def run(image: jt.Var, generator: str = generator) -> Sequence[jt.Var]:
-            flags = ["--schedule", "quick", "--generator", generator, "--size", "64", "64"]
+            flags = ["--schedule", "quick", "--generator", generator]
+            flags += ["--size", str(height), str(width)]
             flags += ["--halvings", "4", "--channels", "16", "--lambda-vgg", "0"]
             method = _alike(lambda: create_method(parse_train(flags)))
             method.train()
-            layout = _layout(1, 64, 64)
-            found, fake = method.generator_losses(layout, image)
-            found |= method.discriminator_losses(layout, image)
+            layout = _layout(1, height, width)
+            with computing_in(precision):
+                found, fake = method.generator_losses(layout, image)
+                found |= method.discriminator_losses(layout, image)
             return [fake, *found.values()]
 
-        yield Case(f"{generator.upper()}: picture and losses", (pixels,), run, NETWORK_LIMIT)
+        name = f"{generator.upper()}: picture and losses"
+        if precision != "float32":
+            name = f"{precision}: {name}"
+        yield Case(name, (pixels,), run, NETWORK_LIMITS[precision])
 
 
 def _alike(create: Callable[[], Any]) -> Any:
@@ -496,7 +510,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             # the other kernels are tried all the same
             failed += 1
-            print(f"  FAILED {case.name}: {str(error).strip()[-300:]}", flush=True)
+            print(f"  FAILED {case.name}: {telling_line(str(error))}", flush=True)
             continue
         seconds = time.perf_counter() - started
         print(f"  {number}/{len(cases)} {case.name}: {seconds:.1f} s", flush=True)

@@ -605,13 +605,20 @@ def _compile_core(
         if status:
             break
     _write_whole(log, output.replace("\r", "\n"))
-    lines = [line for line in output.replace("\r", "\n").splitlines() if line.strip()]
-    reasons = [line for line in lines if re.search(r"error|Error|Exception|Killed|No space", line)]
-    last = (reasons or lines or ["no output"])[-1].strip()
     raise UserError(
-        f"Jittor could not be compiled: {last[:200]} (the whole log: {log}); "
+        f"Jittor could not be compiled: {telling_line(output)} (the whole log: {log}); "
         "`python -m tools.doctor` says what is missing"
     )
+
+
+def telling_line(output: str) -> str:
+    """The line of a failed program's output that tells most, without its colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", output).replace("\r", "\n")
+    lines = [line.strip() for line in plain.splitlines() if line.strip()] or ["no output"]
+    # a compiler's first complaint causes the others; an exception is said last
+    complaints = [line for line in lines if re.search(r"error:|CUDA error", line)]
+    reasons = [line for line in lines if re.search(r"Error|Exception|Killed|No space", line)]
+    return (complaints[:1] or reasons[-1:] or lines[-1:])[0][:300]
 
 
 def _precompile(compiler: str, header: Path, flags: str) -> None:

@@ -30,6 +30,7 @@ from tools.set_up import (
     place_onednn,
     prepare,
     settings_for,
+    telling_line,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -402,7 +403,7 @@ def test_a_failed_compilation_is_one_line_with_the_log(stub: Stub) -> None:
     done = stub.run(STUB_BEHAVIOUR="fails")
     assert done.returncode == 2
     assert done.stdout.startswith(
-        "error: Jittor could not be compiled: RuntimeError: Run cmd failed"
+        "error: Jittor could not be compiled: fatal error: no such header"
     )
     log = re.search(r"the whole log: (\S+)\)", done.stdout)
     assert log and "no such header" in Path(log[1]).read_text()
@@ -550,3 +551,19 @@ def test_missing_headers_name_their_package(
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     fault = set_up.check_headers({})
     assert fault and fault.endswith(f"apt-get install python3.{sys.version_info[1]}-dev")
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        (
+            "Compiling\r\x1b[31mx.cu(3): fatal error: no such file\x1b[0m\nerror: more\nend",
+            "x.cu(3): fatal error: no such file",
+        ),
+        ("ValueError: first\nand then\nRuntimeError: at last\n  at exit", "RuntimeError: at last"),
+        ("Check failed: 1 == 2\n\x1b[m\n", "Check failed: 1 == 2"),
+        ("", "no output"),
+    ],
+)
+def test_one_line_of_a_failure_is_shown(output: str, line: str) -> None:
+    assert telling_line(output) == line
