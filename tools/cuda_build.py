@@ -12,7 +12,6 @@ and as far as it goes by `python -m tools.imitate_gpu`.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from options.errors import UserError
 from options.run import Precision
 from tools import set_up
+from tools.arguments import ToolParser, exit_codes
 from tools.cuda_home import write_home
 from tools.imitate_gpu import compile_stand_in, route_without_driver
 
@@ -45,13 +44,10 @@ os._exit(0)
 """
 
 
+@exit_codes(stopped="stopped; what is compiled is kept, and the same command goes on from there")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where something did not compile or link, 2 for what the user must mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.cuda_build",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ToolParser("cuda_build", __doc__)
     parser.add_argument("--kernels", action="store_true", help="also the project's own kernels")
     parser.add_argument(
         "--precision", choices=get_args(Precision), default="float32", help="of those kernels"
@@ -66,16 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--capability", type=int, default=90, help="of the card to compile for, 90 for 9.0"
     )
     arguments = parser.parse_args(argv)
-    try:
-        environment = build(arguments.capability)
-        if environment is None:
-            return 1
-        if not arguments.kernels:
-            return 0
-        return compile_kernels(environment, arguments.precision, arguments.minutes)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    environment = build(arguments.capability)
+    if environment is None:
+        return 1
+    if not arguments.kernels:
+        return 0
+    return compile_kernels(environment, arguments.precision, arguments.minutes)
 
 
 def build(capability: int) -> dict[str, str] | None:

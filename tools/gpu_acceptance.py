@@ -37,6 +37,7 @@ from data.files import write_text
 from options.errors import UserError
 from options.run import Precision
 from options.schedule import load_schedule
+from tools.arguments import ToolParser, exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "precision", "train", "resume")
@@ -77,6 +78,7 @@ class Plan:
         return self.deadline - time.monotonic()
 
 
+@exit_codes(stopped="stopped; what is found is in the report")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where something is wrong, 2 for what the user must mend."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -101,9 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
         result = RUN[arguments.stage](plan)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        raise UserError(str(error)) from None
     result["seconds"] = round(time.monotonic() - started, 1)
     add_to_report(plan.output / "report.json", arguments.stage, plan, result)
     print(f"{arguments.stage}: {'ok' if result['ok'] else 'WRONG'}, {result['seconds']} s")
@@ -112,12 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The flags of every stage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.gpu_acceptance",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("gpu_acceptance", __doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--output_path", default="results/gpu_acceptance", metavar="DIR")
     parser.add_argument("--runs_path", default="results/gpu_acceptance_runs", metavar="DIR")

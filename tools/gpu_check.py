@@ -54,8 +54,8 @@ Results = tuple[list[NDArray], float]
 PRODUCT_LIMIT = 5e-3
 # Sums in another order, and the fast division and roots of CUDA.
 SUM_LIMIT = 2e-4
-# Whole networks add these up.
-NETWORK_LIMITS: dict[Precision, float] = {"float32": 3e-2, "bfloat16": 0.1, "float16": 0.1}
+# Whole networks add these up: some three times what sums in another order made of them.
+NETWORK_LIMITS: dict[Precision, float] = {"float32": 3e-2, "bfloat16": 0.35, "float16": 0.15}
 # Others for each precision: Jittor remembers cuDNN's choice of an algorithm by shapes alone.
 NETWORK_SIZES: dict[Precision, tuple[int, int]] = {
     "float32": (64, 64),

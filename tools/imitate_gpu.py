@@ -26,31 +26,32 @@ from pathlib import Path
 
 from options.errors import UserError
 from tools import set_up
+from tools.arguments import ToolParser, exit_codes
 from tools.cuda import CudaRoute, Driver, Refusal, choose_cuda, find_toolkits
 
 SOURCES = Path(__file__).with_name("imitated_gpu")
 
 
+@exit_codes(stopped="stopped")
 def main(argv: Sequence[str] | None = None) -> int:
     """That program's exit code; 2 for what the user must mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.imitate_gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ToolParser("imitate_gpu", __doc__)
     parser.add_argument("--gib", type=float, default=16.0, help="memory of the imitated card")
+    parser.add_argument(
+        "--without-products",
+        action="store_true",
+        help="products and convolutions give zeros at once: to see how much memory is taken",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the program and its arguments")
     arguments = parser.parse_args(argv)
     if not arguments.command:
         parser.error("name the program to run, such as: python -m tools.doctor --gpu")
-    try:
-        before, _ = set_up.environment_of_user()
-        home = set_up.jittor_home(before)
-        route = route_without_driver(before, home)
-        environment = before | imitation(route, set_up.own_folder(home), arguments.gib)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    before, _ = set_up.environment_of_user()
+    home = set_up.jittor_home(before)
+    route = route_without_driver(before, home)
+    environment = before | imitation(route, set_up.own_folder(home), arguments.gib)
+    if arguments.without_products:
+        environment["IMITATED_GPU_WITHOUT_PRODUCTS"] = "1"
     return subprocess.run(arguments.command, env=environment).returncode
 
 

@@ -70,20 +70,14 @@ def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[
     """Values kept for the weights, 4 G + 3 D + V, and M, those of a picture's feature maps."""
     import jittor as jt
 
-    from models.layout import Layout
-    from models.methods import create_method
     from models.networks.vgg import VGG19
-    from options.command_line import parse_train
-    from tools.benchmarks.layouts import read_layouts
 
-    flags = ["--schedule", "main", "--generator", generator, "--size", str(height), str(width)]
-    layout = Layout(jt.array(read_layouts("random", 1, height, width, 29)), 29)
-    image = jt.zeros((1, 3, height, width))
+    layout, image = _pair(height, width)
     # Whatever asks for a value has Jittor compute all that is pending: what the layout's tables
     # ask for is asked by narrow networks, and kept in the layout.
     narrow = ["--channels", "2", "--discriminator-channels", "1", "--lambda-vgg", "0"]
-    create_method(parse_train([*flags, *narrow])).generator_losses(layout, image)
-    method = create_method(parse_train([*flags, "--channels", str(channels)]), VGG19())
+    _method(generator, height, width, narrow).generator_losses(layout, image)
+    method = _method(generator, height, width, ["--channels", str(channels)], VGG19())
     maps = 0
 
     def note(x: Any, weight: Any, y: Any) -> None:
@@ -96,25 +90,16 @@ def count(generator: str, height: int, width: int, channels: int = 64) -> tuple[
         method.generator_losses(layout, image)
     sides = [method.generator_parameters(), method.discriminator_parameters()]
     generator_count, discriminator_count = (sum(int(v.numel()) for _, v in s) for s in sides)
-    assert method.vgg is not None
     vgg = sum(int(v.numel()) for v in method.vgg.parameters())
     return 4 * generator_count + 3 * discriminator_count + vgg, maps
 
 
 def count_products(generator: str, height: int, width: int, channels: int = 64) -> float:
     """Multiply-adds of a step's convolutions, for each of its pictures."""
-    import jittor as jt
-
-    from models.layout import Layout
-    from models.methods import create_method
     from models.networks.vgg import VGG19
-    from options.command_line import parse_train
-    from tools.benchmarks.layouts import read_layouts
 
-    flags = ["--schedule", "main", "--generator", generator, "--size", str(height), str(width)]
-    method = create_method(parse_train([*flags, "--channels", str(channels)]))
-    layout = Layout(jt.array(read_layouts("random", 1, height, width, 29)), 29)
-    image = jt.zeros((1, 3, height, width))
+    layout, image = _pair(height, width)
+    method = _method(generator, height, width, ["--channels", str(channels)])
     products = 0
 
     def note(x: Any, weight: Any, y: Any) -> None:
@@ -134,6 +119,27 @@ def count_products(generator: str, height: int, width: int, channels: int = 64) 
             run()
         total += times * products
     return total
+
+
+def _pair(height: int, width: int) -> tuple[Any, Any]:
+    """A layout of one picture, and its photograph."""
+    import jittor as jt
+
+    from models.layout import Layout
+    from tools.benchmarks.layouts import read_layouts
+
+    layout = Layout(jt.array(read_layouts("random", 1, height, width, 29)), 29)
+    return layout, jt.zeros((1, 3, height, width))
+
+
+def _method(generator: str, height: int, width: int, flags: Sequence[str], vgg: Any = None) -> Any:
+    """Networks and losses of `main`."""
+    from models.methods import create_method
+    from options.command_line import parse_train
+
+    size = ["--size", str(height), str(width)]
+    command = ["--schedule", "main", "--generator", generator, *size, *flags]
+    return create_method(parse_train(command), vgg)
 
 
 @contextlib.contextmanager

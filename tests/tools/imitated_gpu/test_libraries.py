@@ -83,6 +83,22 @@ def test_products_of_a_batch(library: ctypes.CDLL, kind: str, turn_a: int, turn_
     np.testing.assert_allclose(loaded(c, kind), expected, rtol=tolerance, atol=tolerance)
 
 
+def test_products_can_be_left_out(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    ones = np.ones(16, np.float32)
+    of_map, of_weight = tensor("float32", (1, 1, 4, 4)), tensor("float32", (1, 1, 1, 1))
+    told = (ctypes.c_int * 8)(0, 0, 1, 1, 1, 1, 0, 1)
+    for expected in (1, 0):
+        product, convolved = np.full(1, np.nan, np.float32), np.full(16, np.nan, np.float32)
+        one, a = at(ones), at(product)
+        library.cublasGemmEx(None, 0, 0, 1, 1, 1, ONE, one, 0, 1, one, 0, 1, ZERO, a, 0, 1, 68, 0)
+        library.cudnnConvolutionForward(
+            None, ONE, of_map, one, of_weight, one, told, 0, None, ctypes.c_size_t(0), ZERO,
+            of_map, at(convolved),
+        )  # fmt: skip
+        assert product.tolist() == [expected] and set(convolved) == {expected}
+        monkeypatch.setenv("IMITATED_GPU_WITHOUT_PRODUCTS", "1")
+
+
 def test_sums_in_16_bits_are_not_imitated(library: ctypes.CDLL) -> None:
     array = np.zeros(4, np.float16)
     code = library.cublasGemmEx(
