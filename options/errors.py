@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+# What Jittor's message says of a card without room, and of one that has stopped answering.
+NO_ROOM = re.compile(
+    r"Unable to alloc cuda device memory[^\n\x1b]*|GPU memory is overflow"
+    r"|cudaErrorMemoryAllocation|\w*STATUS_ALLOC_FAILED"
+)
+FAULT = re.compile(r"CUDA error at[^(]*\(\s*(cudaError\w+|\w+_(?:EXECUTION_FAILED|INTERNAL_ERROR))")
+
 
 class UserError(ValueError):
     """A rule that the user's input broke, said in one line: the rule, the value, the mend.
@@ -16,3 +25,22 @@ def missing_package(error: ModuleNotFoundError) -> str:
         f"the packages of requirements.txt must be installed, {error.name} is not: bash train.sh "
         "sets them up by itself, and .venv/bin/python has them then"
     )
+
+
+def gpu_without_room(error: RuntimeError) -> str | None:
+    """What to say where Jittor found no memory on the GPU; None where it is something else."""
+    found = NO_ROOM.search(str(error))
+    return found and (
+        f"the GPU's memory must hold a step, and does not ({found[0].strip()}): take smaller "
+        "batches, in a schedule of your own, or smaller pictures, or several GPUs; docs/gpu.md "
+        "says what fits, and what is saved stays"
+    )
+
+
+def gpu_fault(error: RuntimeError) -> str | None:
+    """What to say where the GPU or its driver failed; None where it is something else.
+
+    Nothing more can be computed in that process. Another one may find the card well again.
+    """
+    found = FAULT.search(str(error))
+    return found and f"the GPU failed with {found[1]}; nvidia-smi and dmesg may tell why"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from options.errors import UserError, missing_package
+from options.errors import UserError, gpu_fault, gpu_without_room, missing_package
 
 Main: TypeAlias = Callable[..., int]
 
@@ -31,7 +32,8 @@ class ToolParser(argparse.ArgumentParser):
 def exit_codes(stopped: str) -> Callable[[Main], Main]:
     """Make the exit codes of a `main`: 2 for what the user must mend, 130 for Ctrl-C.
 
-    Either is one line on stderr; `stopped` is what to say at Ctrl-C.
+    Either is one line on stderr; `stopped` is what to say at Ctrl-C. Where the GPU has failed, the
+    process ends at once, as in a crash, with 1: tools.supervise starts the work again.
     """
 
     def wrap(main: Main) -> Main:
@@ -45,6 +47,16 @@ def exit_codes(stopped: str) -> Callable[[Main], Main]:
             except ModuleNotFoundError as error:
                 print(f"error: {missing_package(error)}", file=sys.stderr)
                 return 2
+            except RuntimeError as error:
+                no_room, fault = gpu_without_room(error), gpu_fault(error)
+                if not (no_room or fault):
+                    raise
+                print(f"error: {no_room or fault}", file=sys.stderr, flush=True)
+                if no_room:
+                    return 2
+                sys.stdout.flush()
+                # what gives the GPU's memory back would wait for it
+                os._exit(1)
             except KeyboardInterrupt:
                 print(stopped, file=sys.stderr)
                 return 130

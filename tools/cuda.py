@@ -116,6 +116,34 @@ def ask_driver() -> Driver | Refusal:
     return Driver(version, tuple(devices))
 
 
+# The driver reads CUDA_VISIBLE_DEVICES once in a process, so that another one has to count.
+_COUNT = """
+import ctypes
+driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+    print(count.value)
+"""
+
+
+def card_of_rank(environ: Mapping[str, str]) -> str | None:
+    """The CUDA_VISIBLE_DEVICES of this process under mpirun: one card, in turn by its local rank.
+
+    Jittor leaves every process on the first card unless NCCL deals them out, which is not built
+    here. None without mpirun, or where no card is found.
+    """
+    rank = environ.get("OMPI_COMM_WORLD_LOCAL_RANK")
+    if rank is None:
+        return None
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        cards = [card.strip() for card in visible.split(",") if card.strip()]
+    else:
+        command = [sys.executable, "-c", _COUNT]
+        said = subprocess.run(command, env=dict(environ), capture_output=True, text=True).stdout
+        cards = [str(index) for index in range(int(said or 0))]
+    return cards[int(rank) % len(cards)] if cards else None
+
+
 def find_toolkits(environ: Mapping[str, str], jittor_home: Path) -> list[Toolkit]:
     """Every toolkit that Jittor could be pointed to, in the order in which they are tried.
 

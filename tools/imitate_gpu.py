@@ -36,7 +36,8 @@ SOURCES = Path(__file__).with_name("imitated_gpu")
 def main(argv: Sequence[str] | None = None) -> int:
     """That program's exit code; 2 for what the user must mend."""
     parser = ToolParser("imitate_gpu", __doc__)
-    parser.add_argument("--gib", type=float, default=16.0, help="memory of the imitated card")
+    parser.add_argument("--gpus", type=int, default=1, help="how many there are (at most 16)")
+    parser.add_argument("--gib", type=float, default=16.0, help="memory of each card")
     parser.add_argument(
         "--without-products",
         action="store_true",
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = set_up.jittor_home(before)
     route = route_without_driver(before, home)
     environment = before | imitation(route, set_up.own_folder(home), arguments.gib)
+    environment["IMITATED_GPU_COUNT"] = str(arguments.gpus)
     if arguments.without_products:
         environment["IMITATED_GPU_WITHOUT_PRODUCTS"] = "1"
     return subprocess.run(arguments.command, env=environment).returncode

@@ -38,7 +38,14 @@ from pathlib import Path
 from typing import Literal
 
 from options.errors import UserError
-from tools.cuda import CudaRoute, Refusal, ask_driver, choose_cuda, find_toolkits
+from tools.cuda import (
+    CudaRoute,
+    Refusal,
+    ask_driver,
+    card_of_rank,
+    choose_cuda,
+    find_toolkits,
+)
 from tools.cuda_home import write_home
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -127,6 +134,10 @@ def prepare(device: Device = "auto", *, quiet: bool = False) -> Route:
     cuda: CudaRoute | None = None
     refusal: Refusal | None = None
     if device != "cpu":
+        card = card_of_rank(before)
+        if card is not None:
+            # before the driver is asked anything in this process
+            before["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"] = card
         answer = find_cuda(before)
         if isinstance(answer, CudaRoute):
             cuda = answer

@@ -16,6 +16,7 @@ from tools.cuda import (
     Refusal,
     Toolkit,
     ask_driver,
+    card_of_rank,
     choose_cuda,
     find_toolkits,
 )
@@ -147,6 +148,17 @@ def test_headers_of_cudnn_without_its_library_do_not_count(tmp_path: Path) -> No
     if any(Path(f"/usr/lib/{machine}-linux-gnu").glob("libcudnn.so*")):
         pytest.skip("this machine has a cuDNN of its own")
     assert find_toolkits({"nvcc_path": str(nvcc)}, tmp_path)[0].cudnn is None
+
+
+@pytest.mark.parametrize(
+    ("rank", "visible", "card"),
+    [("0", "3,5", "3"), ("1", "3, 5", "5"), ("2", "3,5", "3"), ("0", "", None), (None, "3", None)],
+)
+def test_processes_of_mpirun_take_the_cards_in_turn(
+    rank: str | None, visible: str, card: str | None
+) -> None:
+    local = {} if rank is None else {"OMPI_COMM_WORLD_LOCAL_RANK": rank}
+    assert card_of_rank({"CUDA_VISIBLE_DEVICES": visible, **local}) == card
 
 
 def test_the_driver_of_this_machine_answers_or_is_refused() -> None:

@@ -24,7 +24,7 @@ import ctypes
 from tools.benchmarks.gpu_memory import PeakMemory
 from tools.cuda import ask_driver
 driver = ask_driver()
-assert (driver.version, driver.devices) == ((13, 0), ("an imitated GPU",)), driver
+assert (driver.version, driver.devices) == ((13, 0), ("imitated GPU 0",)), driver
 lib = ctypes.CDLL(None)
 number, memory, sizes = ctypes.c_int(), ctypes.c_void_p(), (ctypes.c_size_t * 2)()
 for attribute, expected in ((75, 9), (76, 0)):
@@ -41,6 +41,15 @@ assert sizes[1] == 1 << 29 and (5 << 19) < sizes[1] - sizes[0] < (7 << 19)
 assert lib.cudaFree(memory) == 0
 assert lib.cudaMalloc(ctypes.byref(memory), ctypes.c_size_t(1 << 30)) == 2, "more than the card has"
 assert lib.cudaLaunchKernel() == 98, "a kernel of nvcc cannot be computed"
+"""
+
+# A process under mpirun sees the card of its rank, and that one alone.
+RANKS = """
+import os, sys
+from tools.cuda import ask_driver, card_of_rank
+environment = {**os.environ, "OMPI_COMM_WORLD_LOCAL_RANK": sys.argv[1]}
+os.environ["CUDA_VISIBLE_DEVICES"] = card_of_rank(environment)
+assert ask_driver().devices == (f"imitated GPU {sys.argv[2]}",), ask_driver()
 """
 
 
@@ -88,6 +97,8 @@ def test_a_program_finds_a_gpu_with_that_much_memory(
     told = "import os; raise SystemExit('IMITATED_GPU_WITHOUT_PRODUCTS' in os.environ)"
     assert imitate_gpu.main(ask(told)) == 0
     assert imitate_gpu.main(["--without-products", *ask(told)]) == 1
+    for rank, card in (("0", "0"), ("1", "1"), ("2", "0")):
+        assert imitate_gpu.main(["--gpus", "2", *ask(RANKS), rank, card]) == 0
     # made once, whole
     (folder,) = (tmp_path / "own").iterdir()
     assert {entry.name for entry in folder.iterdir()} == {"bin", "gpu.so", "include"}

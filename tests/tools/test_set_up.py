@@ -567,3 +567,13 @@ def test_missing_headers_name_their_package(
 )
 def test_one_line_of_a_failure_is_shown(output: str, line: str) -> None:
     assert telling_line(output) == line
+
+
+def test_a_process_of_mpirun_sees_its_card_alone(stub: Stub) -> None:
+    program = PROGRAM + "\nprint(os.environ['CUDA_VISIBLE_DEVICES'])"
+    done = stub.run(program, OMPI_COMM_WORLD_LOCAL_RANK="1", CUDA_VISIBLE_DEVICES="4,7")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "7"
+    done = stub.run(
+        program, OMPI_COMM_WORLD_LOCAL_RANK="1", CUDA_VISIBLE_DEVICES="4,7", DEVICE="cpu"
+    )
+    assert done.stdout.splitlines()[-1] == "4,7"

@@ -1,4 +1,4 @@
-// Stands in for the NVIDIA driver, the CUDA runtime and NVML where there is no GPU: one card whose
+// Stands in for the NVIDIA driver, the CUDA runtime and NVML where there is no GPU: cards whose
 // memory is the host's (preloaded by tools/imitate_gpu.py and tools/cuda_build.py). A kernel that
 // nvcc has compiled cannot be computed: its launch is left out, or is an error where results count.
 #define _GNU_SOURCE
@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,12 +48,33 @@ static size_t total(void) {
     return (gib ? atof(gib) : 16) * 0x1p30;
 }
 
-int cuInit(unsigned flags) { return 0; }
+// The cards of IMITATED_GPU_COUNT, or those of them that CUDA_VISIBLE_DEVICES names when a process asks
+// first: later changes come too late, as they do with the driver's own.
+static int cards[16], card_count = -1;
+int cuInit(unsigned flags) {
+    const char *told = getenv("IMITATED_GPU_COUNT"), *visible = getenv("CUDA_VISIBLE_DEVICES");
+    const int there = told ? atoi(told) : 1;
+    if (card_count >= 0) return 0;
+    card_count = 0;
+    for (int i = 0; !visible && i < there; i++) cards[card_count++] = i;
+    for (char* next = (char*)visible; visible && *next && card_count < 16;) {
+        char* end;
+        const long card = strtol(next, &end, 10);
+        if (end == next || card < 0 || card >= there) break;
+        cards[card_count++] = card;
+        next = end + (*end == ',');
+    }
+    return 0;
+}
 int cuDriverGetVersion(int* version) { *version = 13000; return 0; }
-int cuDeviceGetCount(int* count) { *count = 1; return 0; }
+int cuDeviceGetCount(int* count) {
+    cuInit(0);
+    *count = card_count;
+    return 0;
+}
 int cuDeviceGet(int* device, int index) { *device = index; return 0; }
 int cuDeviceGetName(char* name, int size, int device) {
-    strncpy(name, "an imitated GPU", size);
+    snprintf(name, size, "imitated GPU %d", cards[device]);
     return 0;
 }
 // 75 and 76 ask for the compute capability.
@@ -71,7 +93,7 @@ int nvmlDeviceGetMemoryInfo(void* device, unsigned long long* total_free_used) {
 
 // ---- the runtime
 
-int cudaGetDeviceCount(int* count) { *count = 1; return 0; }
+int cudaGetDeviceCount(int* count) { return cuDeviceGetCount(count); }
 int cudaGetDevice(int* device) { *device = 0; return 0; }
 int cudaDeviceGetAttribute(int* value, int attribute, int device) { *value = 1; return 0; }
 #ifdef __DRIVER_TYPES_H__
