@@ -13,60 +13,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Open addressing; a slot holds the number of a neighbourhood, and a match is compared cell by cell,
-# so that equal numbers mean equal neighbourhoods whatever the hash does.
+# so that equal numbers mean equal neighbourhoods whatever the hash does. Most pixels see what the
+# one before them sees, which whole rows at a time tell: columns of the window that do not change.
 _SEARCH = """
 const int batch = in0_shape0, height = in0_shape1, width = in0_shape2;
 const int out_height = out0_shape1, out_width = out0_shape2, cells = out1_shape1;
 const int kernel = data["kernel"], stride = data["stride"], padding = data["padding"];
 const bool by_picture = data["by_picture"];
 const int64 pixels = (int64)out_height * out_width;
-uint64_t slots = 1;
-while (slots < 2 * (uint64_t)pixels * (by_picture ? 1 : batch)) slots <<= 1;
-std::vector<int> table(slots, -1);
-std::vector<int> seen(cells, -2);
-int found = 0, previous = -1;
+const int64 wide = width + 2 * padding;
+std::vector<int> framed((height + 2 * padding) * wide, -1), window(cells);
+std::vector<char> still(wide);
+std::vector<uint64_t> hashes;
+std::vector<int> table(1 << 12, -1);
+int found = 0, begin = 0;
 for (int n = 0; n < batch; n++) {
-    if (by_picture && n) {
+    if (by_picture) {
         std::fill(table.begin(), table.end(), -1);
-        previous = -1;
+        begin = found;
     }
     const int* picture = in0_p + (int64)n * height * width;
-    for (int y = 0; y < out_height; y++)
+    for (int64 y = 0; y < height; y++)
+        std::memcpy(&framed[(y + padding) * wide + padding], picture + y * width,
+                    width * sizeof(int));
+    for (int y = 0; y < out_height; y++) {
+        const int* top = &framed[(int64)y * stride * wide];
+        // whether all that the window sees in a column is what it sees a stride before
+        std::fill(still.begin(), still.end(), 1);
+        for (int i = 0; i < kernel; i++)
+            for (int64 x = stride; x < wide; x++)
+                still[x] &= top[i * wide + x] == top[i * wide + x - stride];
+        int previous = -1;
         for (int x = 0; x < out_width; x++) {
             const int64 pixel = n * pixels + (int64)y * out_width + x;
-            int cell = 0;
-            bool same = previous >= 0;
-            for (int i = 0; i < kernel; i++) {
-                const int row = y * stride + i - padding;
-                const bool inside = row >= 0 && row < height;
-                for (int j = 0; j < kernel; j++, cell++) {
-                    const int column = x * stride + j - padding;
-                    int value = -1;
-                    if (inside && column >= 0 && column < width)
-                        value = picture[(int64)row * width + column];
-                    same &= seen[cell] == value;
-                    seen[cell] = value;
-                }
-            }
+            const int* corner = top + (int64)x * stride;
+            bool same = x > 0;
+            for (int j = 0; j < kernel; j++)
+                same &= still[(int64)x * stride + j];
             if (!same) {
                 uint64_t hash = 0;
-                for (int i = 0; i < cells; i++) {
-                    hash = (hash ^ (uint32_t)seen[i]) * 0x9E3779B97F4A7C15ull;
-                    hash ^= hash >> 29;
-                }
-                uint64_t slot = hash & (slots - 1);
+                for (int i = 0; i < kernel; i++)
+                    for (int j = 0; j < kernel; j++) {
+                        const int value = window[i * kernel + j] = corner[i * wide + j];
+                        hash = (hash ^ (uint32_t)value) * 0x9E3779B97F4A7C15ull;
+                        hash ^= hash >> 29;
+                    }
+                uint64_t slot = hash & (table.size() - 1);
                 while (table[slot] >= 0 &&
-                       std::memcmp(out1_p + (int64)table[slot] * cells, seen.data(), cells * 4))
-                    slot = (slot + 1) & (slots - 1);
-                if (table[slot] < 0) {
-                    std::memcpy(out1_p + (int64)found * cells, seen.data(), cells * 4);
-                    out2_p[found] = pixel;
-                    table[slot] = found++;
-                }
+                       (hashes[table[slot]] != hash ||
+                        std::memcmp(out1_p + (int64)table[slot] * cells, window.data(), cells * 4)))
+                    slot = (slot + 1) & (table.size() - 1);
                 previous = table[slot];
+                if (previous < 0) {
+                    std::memcpy(out1_p + (int64)found * cells, window.data(), cells * 4);
+                    out2_p[found] = pixel;
+                    hashes.push_back(hash);
+                    previous = table[slot] = found++;
+                    if (2 * (uint64_t)(found - begin) > table.size()) {
+                        table.assign(2 * table.size(), -1);
+                        for (int g = begin; g < found; g++) {
+                            slot = hashes[g] & (table.size() - 1);
+                            while (table[slot] >= 0)
+                                slot = (slot + 1) & (table.size() - 1);
+                            table[slot] = g;
+                        }
+                    }
+                }
             }
             out0_p[pixel] = previous;
         }
+    }
 }
 out1->set_shape({found, cells});
 out2->set_shape({found});

@@ -26,7 +26,7 @@ def _windows(values: NDArray, kernel: int, stride: int, padding: int) -> NDArray
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("size", [(1, 7, 9), (3, 8, 6), (2, 1, 1), (2, 2, 5)])
+@pytest.mark.parametrize("size", [(1, 7, 9), (3, 8, 6), (2, 1, 1), (2, 2, 5), (2, 90, 80)])
 def test_groups_are_the_different_neighbourhoods(
     kernel: tuple[int, int, int], size: tuple[int, int, int]
 ) -> None:

@@ -10,8 +10,9 @@ the larger of the two passes of a step. OTHER is what CUDA and its libraries tak
 for what lives between operators and what the allocator leaves unused, are what Jittor takes from an
 imitated GPU:
 
-    python -m tools.imitate_gpu --gib 22 --without-products python -m tools.benchmarks.time_network \
-        --complete --pass step --generator tsit --batch 2 --size 384 512 --halvings 7 --device cuda
+    python -m tools.imitate_gpu --gib 22 --without-products \
+        python -m tools.benchmarks.time_network --complete --pass step --generator tsit \
+        --batch 2 --size 384 512 --halvings 7 --device cuda
 
 Multiply-adds of a step and picture = 4 G + 4.5 D + 3 V, of one forward pass of the generator, of
 the discriminators over a generated and a given picture, and of VGG-19. The generator goes forward
