@@ -31,9 +31,9 @@ def gpu_without_room(error: RuntimeError) -> str | None:
     """What to say where Jittor found no memory on the GPU; None where it is something else."""
     found = NO_ROOM.search(str(error))
     return found and (
-        f"the GPU's memory must hold a step, and does not ({found[0].strip()}): take smaller "
-        "batches, in a schedule of your own, or smaller pictures, or several GPUs; docs/gpu.md "
-        "says what fits, and what is saved stays"
+        f"the GPU's memory must hold a batch, and does not ({found[0].strip()}): take smaller "
+        "batches (in training: a schedule of your own), smaller pictures or several GPUs; "
+        "docs/gpu.md says what fits, and what is saved stays"
     )
 
 

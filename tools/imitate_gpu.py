@@ -30,14 +30,15 @@ from tools.arguments import ToolParser, exit_codes
 from tools.cuda import CudaRoute, Driver, Refusal, choose_cuda, find_toolkits
 
 SOURCES = Path(__file__).with_name("imitated_gpu")
+MOST_GPUS = 16  # as in imitated_gpu/device.c
 
 
 @exit_codes(stopped="stopped")
 def main(argv: Sequence[str] | None = None) -> int:
     """That program's exit code; 2 for what the user must mend."""
     parser = ToolParser("imitate_gpu", __doc__)
-    parser.add_argument("--gpus", type=int, default=1, help="how many there are (at most 16)")
-    parser.add_argument("--gib", type=float, default=16.0, help="memory of each card")
+    parser.add_argument("--gpus", type=int, default=1, help=f"how many there are, to {MOST_GPUS}")
+    parser.add_argument("--gib", type=float, default=16.0, help="memory of a process on a card")
     parser.add_argument(
         "--without-products",
         action="store_true",
@@ -47,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.command:
         parser.error("name the program to run, such as: python -m tools.doctor --gpu")
+    if not 1 <= arguments.gpus <= MOST_GPUS or arguments.gib <= 0:
+        parser.error(
+            f"--gpus must be 1 to {MOST_GPUS} and --gib more than 0: "
+            f"{arguments.gpus} and {arguments.gib:g}"
+        )
     before, _ = set_up.environment_of_user()
     home = set_up.jittor_home(before)
     route = route_without_driver(before, home)

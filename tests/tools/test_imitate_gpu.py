@@ -134,3 +134,6 @@ def test_what_the_user_must_mend_is_one_line(
     assert capsys.readouterr().err.startswith("error: no nvcc found")
     assert imitate_gpu.main([]) == 2
     assert "name the program to run" in capsys.readouterr().err
+    for wrong in (["--gpus", "0"], ["--gpus", "17"], ["--gib", "0"]):
+        assert imitate_gpu.main([*wrong, "true"]) == 2
+        assert "--gpus must be 1 to 16" in capsys.readouterr().err
