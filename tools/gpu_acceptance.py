@@ -38,6 +38,7 @@ from options.errors import UserError
 from options.run import Precision
 from options.schedule import load_schedule
 from tools.arguments import ToolParser, exit_codes
+from tools.cuda import Driver, ask_driver
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "precision", "train", "resume")
@@ -145,7 +146,7 @@ def note(plan: Plan, stage: str, rows: Sequence[Row]) -> None:
 
 
 def describe_gpu() -> str | None:
-    """Name, memory and driver of the card, as nvidia-smi says them."""
+    """Name, memory and driver of the card, as nvidia-smi says them; else the driver's names."""
     command = [
         "nvidia-smi",
         "--query-gpu=name,memory.total,driver_version",
@@ -154,7 +155,8 @@ def describe_gpu() -> str | None:
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        return None
+        answer = ask_driver()
+        return ", ".join(answer.devices) if isinstance(answer, Driver) else None
     return said.stdout.strip() or None
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.tiny import write_dataset, write_schedule
 from tools import gpu_acceptance
+from tools.cuda import Driver, Refusal
 from tools.gpu_acceptance import compare_losses, draw_curves, main, run_limited
 
 TINY = ["--size", "32", "32", "--halvings", "4", "--channels", "2"]
@@ -231,3 +232,15 @@ def test_curves_show_every_loss() -> None:
 def test_the_killed_process_is_the_one_that_trains() -> None:
     done = run_limited([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], 10)
     assert done.code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(Driver((13, 0), ("a card", "another")), "a card, another"), (Refusal("none", "mend"), None)],
+)
+def test_the_report_names_the_card_without_nvidia_smi_too(
+    answer: Driver | Refusal, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(gpu_acceptance, "ask_driver", lambda: answer)
+    assert gpu_acceptance.describe_gpu() == said
