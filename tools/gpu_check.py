@@ -238,7 +238,8 @@ def _short_products(draw: Callable[..., NDArray], precision: Precision) -> Itera
             return [parameter.clone()]
 
         yield Case("Adam with a scaled loss", (draw(64, 32, 3, 3), draw(64, 32, 3, 3)), run_scaled)
-    yield from _networks(precision)
+    for case in _networks(precision):
+        yield Case(f"{precision}: {case.name}", case.inputs, shortly(case.function), case.limit)
 
 
 def _plain_convolutions(
@@ -475,14 +476,11 @@ def _networks(precision: Precision) -> Iterator[Case]:
             method = _alike(lambda: create_method(parse_train(flags)))
             method.train()
             layout = _layout(1, height, width)
-            with computing_in(precision):
-                found, fake = method.generator_losses(layout, image)
-                found |= method.discriminator_losses(layout, image)
+            found, fake = method.generator_losses(layout, image)
+            found |= method.discriminator_losses(layout, image)
             return [fake, *found.values()]
 
         name = f"{generator.upper()}: picture and losses"
-        if precision != "float32":
-            name = f"{precision}: {name}"
         yield Case(name, (pixels,), run, NETWORK_LIMITS[precision])
 
 

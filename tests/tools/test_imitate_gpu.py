@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,7 +90,10 @@ def test_a_program_finds_a_gpu_with_that_much_memory(
     monkeypatch.setattr(imitate_gpu, "route_without_driver", lambda environ, home: route)
     monkeypatch.setattr("tools.set_up.own_folder", lambda home: tmp_path / "own")
     monkeypatch.chdir(ROOT)
-    ask: Callable[[str], list[str]] = lambda code: ["--gib", "0.5", sys.executable, "-c", code]  # noqa: E731
+
+    def ask(code: str) -> list[str]:
+        return ["--gib", "0.5", sys.executable, "-c", code]
+
     assert imitate_gpu.main(ask(QUESTIONS)) == 0
     assert imitate_gpu.main(ask("raise SystemExit(7)")) == 7
     told = "import os; raise SystemExit('IMITATED_GPU_WITHOUT_PRODUCTS' in os.environ)"

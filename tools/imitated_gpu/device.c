@@ -10,17 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
 #if __has_include(<driver_types.h>)
 #include <driver_types.h>
 #endif
 
-#define DONE(name) \
-    int name() { return 0; }
-#define MADE(name)                         \
-    int name(void** handle) {              \
-        *handle = (void*)1;                \
-        return 0;                          \
-    }
 enum { MEMORY_ALLOCATION = 2, INVALID_DEVICE_FUNCTION = 98 };
 
 // Jittor opens what it has built so that it looks for symbols in its own libraries first; here it

@@ -14,6 +14,9 @@ import pytest
 from tools.imitated_gpu import nvcc
 
 INCLUDE = Path("/usr/local/cuda/include")
+needs_headers = pytest.mark.skipif(
+    not (INCLUDE / "cuda_bf16.h").is_file(), reason="needs CUDA's headers"
+)
 # Every thread adds its number to a bin, finds the largest, and marks its own place of a plane.
 KERNEL = """
 #define CONFIGURATION dim3(3, 2), dim3(4, 8)
@@ -70,7 +73,7 @@ def arguments_for(source: Path) -> list[str]:
     return ["/no/nvcc", str(source), *flags.split(), "-o", str(source.with_suffix(".so"))]
 
 
-@pytest.mark.skipif(not (INCLUDE / "cuda_bf16.h").is_file(), reason="needs CUDA's headers")
+@needs_headers
 def test_a_kernel_is_computed_on_the_host(source: Path) -> None:
     assert nvcc.main(arguments_for(source)) == 0
     bins, most = np.zeros(5, np.int32), np.zeros(1, np.float32)
@@ -83,7 +86,7 @@ def test_a_kernel_is_computed_on_the_host(source: Path) -> None:
     np.testing.assert_array_equal(plane, (numbers + np.float32(0.1)).astype(np.float16))
 
 
-@pytest.mark.skipif(not (INCLUDE / "cuda_bf16.h").is_file(), reason="needs CUDA's headers")
+@needs_headers
 @pytest.mark.parametrize(("change", "said"), [
     ("__syncthreads();", "threads that wait"), ("", "more than 1024")
 ])  # fmt: skip
