@@ -27,6 +27,28 @@ def missing_package(error: ModuleNotFoundError) -> str:
     )
 
 
+def broken_package(error: ImportError) -> str:
+    """What to say where a package is there and cannot be imported; in one line."""
+    reason = " ".join(str(error).split())[:200]
+    place = f", {error.path}" if error.path else ""
+    return (
+        f"the packages must fit this Python, {error.name or 'one of them'} does not ({reason}"
+        f"{place}): python -m tools.doctor says more, and bash train.sh makes .venv anew where it "
+        "is removed"
+    )
+
+
+def no_home(error: RuntimeError) -> str | None:
+    """What to say where pathlib knows no home folder; None where it is something else."""
+    if "home directory" not in str(error):
+        return None
+    return (
+        "there must be a home folder, for Jittor's cache and for paths that begin with ~, and none "
+        "is known: name one that you can write to, such as HOME=/tmp/home bash train.sh, and write "
+        "paths in full"
+    )
+
+
 def gpu_without_room(error: RuntimeError) -> str | None:
     """What to say where Jittor found no memory on the GPU; None where it is something else."""
     found = NO_ROOM.search(str(error))

@@ -9,9 +9,20 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from options.errors import UserError, gpu_fault, gpu_without_room, missing_package
+from options.errors import (
+    UserError,
+    broken_package,
+    gpu_fault,
+    gpu_without_room,
+    missing_package,
+    no_home,
+)
+from tools.process import check_surroundings, prepare_process
+from training.stop import Interrupted, interrupt_on_signal
 
 Main: TypeAlias = Callable[..., int]
+# the project's own packages, whose faults are the program's
+FLOORS = ("options", "data", "models", "training", "tools")
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -30,36 +41,48 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def exit_codes(stopped: str) -> Callable[[Main], Main]:
-    """Make the exit codes of a `main`: 2 for what the user must mend, 130 for Ctrl-C.
+    """Make the exit codes of a `main`: 2 for what the user must mend, 130 or 143 for a signal.
 
-    Either is one line on stderr; `stopped` is what to say at Ctrl-C. Where the GPU has failed, the
-    process ends at once, as in a crash, with 1: tools.supervise starts the work again.
+    Either is one line on stderr; `stopped` is what to say at Ctrl-C, SIGTERM and SIGHUP. A disk or
+    a folder that fails is 1. Where the GPU has failed, the process ends at once, as in a crash,
+    with 1: tools.supervise starts the work again.
     """
 
     def wrap(main: Main) -> Main:
         @functools.wraps(main)
         def told(argv: Sequence[str] | None = None) -> int:
+            prepare_process()
             try:
-                return main(argv)
+                with interrupt_on_signal():
+                    check_surroundings()
+                    return main(argv)
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             except ModuleNotFoundError as error:
                 print(f"error: {missing_package(error)}", file=sys.stderr)
                 return 2
-            except RuntimeError as error:
-                no_room, fault = gpu_without_room(error), gpu_fault(error)
-                if not (no_room or fault):
+            except ImportError as error:
+                if (error.name or "").partition(".")[0] in FLOORS:
                     raise
-                print(f"error: {no_room or fault}", file=sys.stderr, flush=True)
-                if no_room:
+                print(f"error: {broken_package(error)}", file=sys.stderr)
+                return 2
+            except OSError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            except RuntimeError as error:
+                mend, fault = no_home(error) or gpu_without_room(error), gpu_fault(error)
+                if not (mend or fault):
+                    raise
+                print(f"error: {mend or fault}", file=sys.stderr, flush=True)
+                if mend:
                     return 2
                 sys.stdout.flush()
                 # what gives the GPU's memory back would wait for it
                 os._exit(1)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as error:
                 print(stopped, file=sys.stderr)
-                return 130
+                return error.exit_code if isinstance(error, Interrupted) else 130
 
         return told
 

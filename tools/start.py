@@ -12,6 +12,7 @@ from tools.set_up import Route, prepare
 
 # bfloat16 came with Ampere, compute capability 8.0
 BFLOAT16_CAPABILITY = 80
+JITTORS_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
 
 
 def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
@@ -20,17 +21,24 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     Raises UserError where something that Jittor needs is missing.
     """
     route = prepare(device)
-    import jittor as jt
+    # Jittor ends the process at once at Ctrl-C (but in a notebook, which it knows by this name), at
+    # SIGQUIT, and when any child is killed. What the signals were they stay: Python's ways leave
+    # room to tidy up, and to say what happened.
+    before = {number: signal.getsignal(number) for number in JITTORS_SIGNALS}
+    notebook = os.environ.setdefault("JPY_PARENT_PID", "0") == "0"
+    try:
+        import jittor as jt
+    finally:
+        if notebook:
+            del os.environ["JPY_PARENT_PID"]
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     jt.flags.use_cuda = int(route.device == "cuda")
     if route.onednn is not None:
         from models.layers.packed import use_onednn
 
         use_onednn(str(route.onednn.folder))
-    # Jittor ends the process at once at Ctrl-C, and when any child is killed; Python's ways leave
-    # room to tidy up, and to say what happened.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return route
 
 
