@@ -38,9 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
+    from tools.set_up import check_machine
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
     from training.preparation import check_cheaply
 
+    check_machine()
     rank, processes = rank_in_job()
     if rank == 0:
         print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)

@@ -226,6 +226,11 @@ make_environment() { # REQUIREMENTS...
 
 set_up() { # REQUIREMENTS...
   local lock held=0
+  if [[ -z ${HOME:-} ]]; then unset HOME; fi # then the user's entry in /etc/passwd tells
+  if [[ -z ${HOME:-} ]] && command -v getent >/dev/null && ! getent passwd "$EUID" >/dev/null; then
+    say "error: there must be a home folder, and neither HOME nor /etc/passwd names one: HOME=/some/folder bash train.sh"
+    exit 2
+  fi
   if is_ready "$@"; then return; fi
   check_machine
   if ! { true >>"$ROOT/.venv.lock"; } 2>/dev/null; then
