@@ -19,6 +19,19 @@ class UserError(ValueError):
     """
 
 
+def quote(text: str, most: int = 80) -> str:
+    """A person's text inside an error: in quotes, on one line, and cut where it is a wall."""
+    shown = repr(text)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[: most - 20]}{shown[0]}... ({len(text)} characters)"
+
+
+def cut(text: str, most: int = 200) -> str:
+    """A text that argparse or another library has made, where a person's may be a wall in it."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def missing_package(error: ModuleNotFoundError) -> str:
     """What to say where a package of requirements.txt is not installed."""
     return (
