@@ -98,6 +98,12 @@ def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:
         ToolParser("name", "What it does.").parse_args(["--sizes"])
 
 
+TOOLS = [
+    *("benchmark", "convert_checkpoint", "cuda_build", "doctor", "evaluate_filter"),
+    *("filter_dataset", "gpu_acceptance", "imitate_gpu", "make_demo_data", "set_up"),
+]
+
+
 class Parsed(Exception):
     """The flags are read; what the tool does with them is not tried."""
 
@@ -122,11 +128,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    "benchmark convert_checkpoint cuda_build doctor evaluate_filter filter_dataset gpu_acceptance "
-    "imitate_gpu make_demo_data set_up".split(),
-)
+@pytest.mark.parametrize("name", TOOLS)
 def test_whatever_is_typed_is_flags_or_one_line(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
