@@ -406,6 +406,23 @@ def test_without_locks_the_set_up_goes_on_with_a_warning(tmp_path: Path) -> None
     )
 
 
+def test_without_a_home_folder_nothing_is_made(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/getent").write_text("#!/bin/sh\nexit 2\n")  # a user who is in no file
+    (tmp_path / "bin/getent").chmod(0o755)
+    for home in ("", None):
+        env = environment(
+            tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=home or ""
+        )
+        if home is None:
+            del env["HOME"]
+        done = start(repository, env)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith("error: there must be a home folder")
+        assert not (repository / ".venv").exists()
+
+
 def test_a_project_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     (repository / ".venv.lock").mkdir()  # as root everything else can be written

@@ -32,7 +32,7 @@ from options.run import LossOptions, Precision
 from tools import set_up
 from tools.arguments import ToolParser, exit_codes
 from tools.cuda import CudaRoute, Refusal, find_toolkits, text_of
-from tools.start import check_precision, least_capability
+from tools.start import check_precision, import_jittor, least_capability
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIP_MEND = "python -m pip install -r requirements.txt"
@@ -233,7 +233,7 @@ def check_import(device: set_up.Device) -> list[Finding]:
     except UserError as error:
         return [Finding("Jittor import", "fault", str(error))]
     started = time.monotonic()
-    jt: Any = importlib.import_module("jittor")
+    jt = import_jittor()
     np: Any = importlib.import_module("numpy")
     imported = time.monotonic() - started
     jt.flags.use_cuda = int(route.device == "cuda")
@@ -266,6 +266,7 @@ def check_gpu(device: set_up.Device) -> list[Finding]:
         route = set_up.prepare("cuda" if device == "auto" else device)
     except UserError as error:
         return [Finding("GPU", "fault", str(error))]
+    import_jittor()
     gpu_check: Any = importlib.import_module("tools.gpu_check")
     cases = itertools.chain(*map(gpu_check.cases_in, _precisions_to_check(route)))
     findings = []

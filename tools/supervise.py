@@ -75,6 +75,7 @@ def supervise(work: Callable[[], int]) -> int:
             f"from what is saved ({left} of {RESTARTS} times left)",
             file=sys.stderr,
         )
+    supervisor.rest()
     if code == 128 + signal.SIGKILL:
         print(
             f"killed (exit code {code}), not by this program: most often memory has run out; what "
@@ -113,6 +114,11 @@ class _Supervisor:
         """In the child: signals are what they were."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+    def rest(self) -> None:
+        """With the child gone there is nothing to stop; a late signal shall not change the code."""
+        for number in self.before:
+            signal.signal(number, signal.SIG_IGN)
 
     def wait(self) -> int:
         """The child's exit code."""

@@ -150,7 +150,7 @@ def test_a_terminal_that_closes_hangs_up_more_than_once_and_kills_nothing(
     started: list[subprocess.Popen[str]],
 ) -> None:
     process, _ = start(started, "time.sleep(1); return 3")
-    # the kernel, the shell, and a session manager that stops what is left
+    # the kernel, the shell, and a session manager that stops what is left; at the end, too
     for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
         process.send_signal(number)
         time.sleep(0.1)
