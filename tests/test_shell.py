@@ -308,10 +308,16 @@ def test_what_was_ignored_at_the_start_is_ignored_by_the_set_up(tmp_path: Path) 
         os.kill(child, 0)
 
 
+@pytest.fixture(scope="module")
+def ready(made: Made) -> Made:
+    """The repository, after the tests that have changed its environment."""
+    assert start(*made[:2]).returncode == 0
+    return made
+
+
 def call(made: Made, line: str, **more: str) -> subprocess.CompletedProcess[str]:
     """A line of a shell that stands in the repository's folder, with its environment made."""
     repository, env, _ = made
-    assert start(repository, env).returncode == 0
     return subprocess.run(
         ["bash", "-c", line],
         env={**env, **more},
@@ -349,20 +355,20 @@ def call(made: Made, line: str, **more: str) -> subprocess.CompletedProcess[str]
         "export PYTHONOPTIMIZE=2 PYTHONSAFEPATH=1 PYTHONINSPECT=1; bash train.sh",
     ],
 )
-def test_however_it_is_called_it_starts(made: Made, line: str) -> None:
-    (made[0] / "train.sh").chmod(0o755)
-    done = call(made, line)
+def test_however_it_is_called_it_starts(ready: Made, line: str) -> None:
+    (ready[0] / "train.sh").chmod(0o755)
+    done = call(ready, line)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"train.py [] {made[0] / '.venv'}\n"
+    assert done.stdout == f"train.py [] {ready[0] / '.venv'}\n"
 
 
-def test_with_every_stream_closed_it_works(made: Made) -> None:
-    assert call(made, "bash train.sh <&- >&- 2>&-").returncode == 0
+def test_with_every_stream_closed_it_works(ready: Made) -> None:
+    assert call(ready, "bash train.sh <&- >&- 2>&-").returncode == 0
 
 
-def test_packages_of_other_projects_are_left_out(made: Made, tmp_path: Path) -> None:
+def test_packages_of_other_projects_are_left_out(ready: Made, tmp_path: Path) -> None:
     (tmp_path / "os.py").write_text("raise SystemExit('foreign')")
-    done = call(made, "bash train.sh", PYTHONPATH=str(tmp_path), PYTHONHOME="/nowhere")
+    done = call(ready, "bash train.sh", PYTHONPATH=str(tmp_path), PYTHONHOME="/nowhere")
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
         "PYTHONPATH is left out: the packages of .venv are used\n"
@@ -370,9 +376,9 @@ def test_packages_of_other_projects_are_left_out(made: Made, tmp_path: Path) -> 
     )
 
 
-def test_an_interactive_shell_outlives_it(made: Made) -> None:
+def test_an_interactive_shell_outlives_it(ready: Made) -> None:
     done = call(
-        made, "bash --norc -i -c '. ./train.sh; echo still $?' 2>&1 | grep -v 'job control'"
+        ready, "bash --norc -i -c '. ./train.sh; echo still $?' 2>&1 | grep -v 'job control'"
     )
     said, still = [line for line in done.stdout.splitlines() if "terminal" not in line]
     assert said == "error: this is a program and not to be sourced: bash train.sh"
@@ -392,9 +398,11 @@ def test_a_reader_that_leaves_ends_no_set_up(tmp_path: Path) -> None:
     assert (repository / ".venv/set-up/requirements.txt").is_file()
 
 
-def test_without_locks_the_set_up_goes_on_with_a_warning(tmp_path: Path) -> None:
+def test_without_locks_and_on_another_disk_the_set_up_goes_on(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     wheel(tmp_path / "wheels")
+    (tmp_path / "large").mkdir()
+    (repository / ".venv").symlink_to(tmp_path / "large")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/flock").write_text("#!/bin/sh\necho 'No locks available' >&2; exit 71\n")
     (tmp_path / "bin/flock").chmod(0o755)
@@ -404,6 +412,9 @@ def test_without_locks_the_set_up_goes_on_with_a_warning(tmp_path: Path) -> None
     assert done.stderr.splitlines()[0] == (
         f"warning: the file system of {repository} has no locks: let no two starts set up at a time"
     )
+    assert (repository / ".venv").is_symlink()
+    assert (tmp_path / "large/set-up/requirements.txt").is_file()
+    assert start(repository, env).stderr == ""
 
 
 def test_without_a_home_folder_nothing_is_made(tmp_path: Path) -> None:
@@ -429,19 +440,6 @@ def test_a_project_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = start(repository, environment(tmp_path))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"error: {repository} must be a folder that can be written")
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_link_to_another_disk_stays_one(tmp_path: Path, there: bool) -> None:
-    repository = copy_shells(tmp_path / "repository")
-    wheel(tmp_path / "wheels")
-    (repository / ".venv").symlink_to(tmp_path / "large")
-    if there:
-        (tmp_path / "large").mkdir()
-    done = start(repository, environment(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert (repository / ".venv").is_symlink()
-    assert (tmp_path / "large/set-up/requirements.txt").is_file()
 
 
 @pytest.mark.parametrize("program", ["train.sh", "test.sh"])
