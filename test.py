@@ -23,9 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(options: TestOptions) -> int:
+    from tools.set_up import check_machine
     from tools.start import start_jittor
     from tools.submission import plan_submission, submit
 
+    check_machine()
     if options.style_to is not None:
         return draw_strips(options)
     plan = plan_submission(options)

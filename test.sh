@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
 # Sets up the environment (once) and makes a run's submission: bash test.sh --name RUN [flags].
-set -euo pipefail
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/tools/set_up.sh"
-enter test.py "$@"
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called as: sh test.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/tools/set_up.sh" && enter test.py "$@"

@@ -29,7 +29,7 @@ DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 @exit_codes(stopped="stopped; the same command goes on from what is saved")
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 1 where training failed, 130 for Ctrl-C."""
-    options = parse_train(sys.argv[1:] if argv is None else argv)
+    options = parse_train(sys.argv[1:] if argv is None else argv, say=print)
     schedule = load_schedule(options.training.schedule, options.data.task)
     if options.training.dry_run:
         return say_what_would_happen(options, schedule)
@@ -38,9 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
+    from tools.set_up import check_machine
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
     from training.preparation import check_cheaply
 
+    check_machine()
     rank, processes = rank_in_job()
     if rank == 0:
         print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)

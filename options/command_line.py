@@ -13,11 +13,11 @@ import argparse
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from options.errors import UserError
+from options.errors import UserError, cut, quote
 from options.run import (
     PUBLISHED,
     PUBLISHED_TASKS,
@@ -30,6 +30,7 @@ from options.run import (
     closest,
     does_not_apply,
     option_fields,
+    show_flag,
     unused_options,
 )
 from options.schedule import Schedule, load_schedule, stage_needs
@@ -73,9 +74,9 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with its complaints raised as UserError."""
 
     def error(self, message: str) -> NoReturn:
-        found = re.match(r"argument (\S+): (.*)", message)
+        found = re.match(r"argument (\S+): (.*)", cut(message))
         if not found:
-            raise UserError(f"flags are read as --flag value: {message}; see --help")
+            raise UserError(f"flags are read as --flag value: {cut(message)}; see --help")
         flag, fault = found[1].split("/")[0], found[2]
         if fault.startswith("expected"):
             count = "two values (H W)" if "2" in fault else "a value"
@@ -160,6 +161,10 @@ def _read(parser: _Parser, argv: Sequence[str]) -> dict[str, str | bool]:
     if left:
         raise _unknown(parser, left[0])
     given: dict[str, Any] = vars(space)
+    for name, value in given.items():
+        # argparse takes a value of -- for none, and leaves the rest
+        if isinstance(value, list) and len(value) != (2 if name == "size" else 1):
+            parser.error(f"argument --{name.replace('_', '-')}: expected {len(value) + 1}")
     if "size" in given:
         height, width = given.pop("size")
         twice = [name for name in ("height", "width") if name in given]
@@ -182,38 +187,45 @@ def _hyphens(word: str) -> str:
 def _unknown(parser: _Parser, word: str) -> UserError:
     if not word.startswith("-"):
         return UserError(
-            f"every value follows a flag: {word!r} follows none; see --help for the flags"
+            f"every value follows a flag: {quote(word)} follows none; see --help for the flags"
         )
     flag = word.partition("=")[0]
     known = [name for action in parser._actions for name in action.option_strings]
     near = closest("--" + flag.lstrip("-"), known)
     mend = f"did you mean {near}?" if near else "see --help for the flags"
-    return UserError(f"no flag is called {flag}; {mend}")
+    shown = flag if flag.isprintable() and len(flag) < 80 else quote(flag)
+    return UserError(f"no flag is called {shown}; {mend}")
 
 
-def parse_train(argv: Sequence[str]) -> RunOptions:
+def parse_train(argv: Sequence[str], say: Callable[[str], object] | None = None) -> RunOptions:
     """Read train.py's arguments: flag over schedule file over default, every rule checked.
 
-    The run's name, where none is given, is derived: `<data>-<schedule>-<generator>`.
+    The run's name, where none is given, is derived: `<data>-<schedule>-<generator>`. Where a
+    person's own schedule meets a generator or task of the command line, `say` is told what becomes
+    of its flags: those that still mean something stay, the others are left out.
     """
     parser = _build(TRAIN_USAGE, TRAIN_EPILOG, {group: RUN_GROUPS[group] for group in HELP_ORDER})
     raw = _read(parser, argv)
     given = {name: RUN_FIELDS[name].parse(text) for name, text in raw.items()}
     task = given.get("task", RUN_FIELDS["task"].default)
     schedule = load_schedule(given.get("schedule", RUN_FIELDS["schedule"].default), task)
-    recipe = _read_recipe(parser, schedule)
+    recipe, places = _read_recipe(parser, schedule)
     if "task" in recipe and "task" in given and recipe["task"] != task:
         raise UserError(
             f"schedule {schedule.name} is made for --task {recipe['task']}: --task {task} needs "
             "another; name another --schedule"
         )
-    merged = _merge(recipe, given)
+    merged = _merge(recipe, given, own=not schedule.is_built_in)
     options = _assemble(merged)
+    notes = _notes_on_published(recipe, given, options) if not schedule.is_built_in else {}
     # What a schedule says of a generator that the command line replaced says nothing of the new.
-    while stale := [name for name in unused_options(options) if name in merged]:
-        for name in stale:
+    while stale := {n: need for n, need in unused_options(options).items() if n in merged}:
+        for name, need in stale.items():
             if name in given:
-                raise does_not_apply(name, given[name], unused_options(options)[name])
+                raise does_not_apply(name, given[name], need)
+            if name in recipe and not schedule.is_built_in:
+                shown = show_flag(name, recipe[name])
+                notes[name] = f"{shown} needs {need}, and is left out"
             del merged[name]
         options = _assemble(merged)
     _check_depth_word(raw, options)
@@ -223,7 +235,11 @@ def parse_train(argv: Sequence[str]) -> RunOptions:
         schedule.phase(options.training.phase)
     if options.training.name is None:
         options = _assemble({**merged, "name": _derive_name(options, schedule)})
-    return options.validate()
+    options.validate()
+    for name, note in notes.items():
+        if say is not None:
+            say(f"{places[name]}: {note}")
+    return options
 
 
 def parse_test(argv: Sequence[str]) -> TestOptions:
@@ -233,8 +249,8 @@ def parse_test(argv: Sequence[str]) -> TestOptions:
     return TestOptions(**{name: fields[name].parse(text) for name, text in raw.items()}).validate()
 
 
-def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
-    """Field -> value, of the flags that a schedule file sets."""
+def _read_recipe(parser: _Parser, schedule: Schedule) -> tuple[dict[str, Any], dict[str, str]]:
+    """Field -> value, and field -> file and line, of the flags that a schedule file sets."""
     source = schedule.path if schedule.path else schedule.name
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -261,7 +277,7 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
                 places[name] = place
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
-    options = _assemble(_merge(values, {}))
+    options = _assemble(_merge(values, {}, own=True))
     for name, need in unused_options(options).items():
         if name in values:
             raise UserError(f"{places[name]}: {does_not_apply(name, values[name], need)}")
@@ -269,23 +285,47 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> dict[str, Any]:
         _check_depth_word(raw, options)
     except UserError as error:
         raise UserError(f"{places['halvings']}: {error}") from None
-    return values
+    return values, places
 
 
-def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
     """Field -> value: flag over schedule, with what generator and task were published with.
 
-    That goes before a schedule made for another generator or task, and after one made for these.
+    That goes before a built-in schedule made for another generator or task. A person's own
+    schedule goes before it: whoever wrote a value there meant it.
     """
-    of_recipe = {name: recipe.get(name, RUN_FIELDS[name].default) for name in ("generator", "task")}
-    chosen = {name: given.get(name, value) for name, value in of_recipe.items()}
-    published = {
-        **PUBLISHED.get(chosen["generator"], {}),
-        **PUBLISHED_TASKS.get(chosen["task"], {}),
-    }
-    if chosen == of_recipe:
+    published = _published(recipe, given)
+    if own or _chosen(recipe, given) == _chosen(recipe, {}):
         return {**published, **recipe, **given}
     return {**recipe, **published, **given}
+
+
+def _chosen(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str]:
+    """Generator and task."""
+    defaults = {name: RUN_FIELDS[name].default for name in ("generator", "task")}
+    merged = {**defaults, **recipe, **given}
+    return merged["generator"], merged["task"]
+
+
+def _published(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    generator, task = _chosen(recipe, given)
+    return {**PUBLISHED.get(generator, {}), **PUBLISHED_TASKS.get(task, {})}
+
+
+def _notes_on_published(
+    recipe: Mapping[str, Any], given: Mapping[str, Any], options: RunOptions
+) -> dict[str, str]:
+    """Field -> what to say of a flag of a schedule that what the command line chose has not."""
+    generator, task = _chosen(recipe, given)
+    if (generator, task) == _chosen(recipe, {}):
+        return {}
+    unused = unused_options(options)
+    return {
+        name: f"{show_flag(name, recipe[name])} stays, and {generator} in {task} was published "
+        f"with {show_flag(name, value)}"
+        for name, value in _published(recipe, given).items()
+        if name in recipe and name not in {*given, *unused} and recipe[name] != value
+    }
 
 
 def _assemble(values: Mapping[str, Any]) -> RunOptions:
@@ -338,5 +378,10 @@ def _derive_name(options: RunOptions, schedule: Schedule) -> str:
     if options.data.input_path is not None:
         path = Path(options.data.input_path)
         data = path.name if path.name not in ("", "..") else path.resolve().name
-    parts = [re.sub(r"[^\w.-]+", "-", part).strip("-.")[:40] for part in (data, schedule.name)]
+    parts = [_shorten(re.sub(r"[^\w.-]+", "-", part).strip("-.")) for part in (data, schedule.name)]
     return "-".join([parts[0] or "data", parts[1] or "schedule", options.generator.generator])
+
+
+def _shorten(part: str) -> str:
+    """At most 40 characters, and 80 bytes: a run's name may have 200."""
+    return part[:40].encode()[:80].decode(errors="ignore")

@@ -19,11 +19,46 @@ class UserError(ValueError):
     """
 
 
+def quote(text: str, most: int = 80) -> str:
+    """A person's text inside an error: in quotes, on one line, and cut where it is a wall."""
+    shown = repr(text)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[: most - 20]}{shown[0]}... ({len(text)} characters)"
+
+
+def cut(text: str, most: int = 200) -> str:
+    """A text that argparse or another library has made, where a person's may be a wall in it."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def missing_package(error: ModuleNotFoundError) -> str:
     """What to say where a package of requirements.txt is not installed."""
     return (
         f"the packages of requirements.txt must be installed, {error.name} is not: bash train.sh "
         "sets them up by itself, and .venv/bin/python has them then"
+    )
+
+
+def broken_package(error: ImportError) -> str:
+    """What to say where a package is there and cannot be imported; in one line."""
+    reason = " ".join(str(error).split())[:200]
+    place = f", {error.path}" if error.path else ""
+    return (
+        f"the packages must fit this Python, {error.name or 'one of them'} does not ({reason}"
+        f"{place}): python -m tools.doctor says more, and bash train.sh makes .venv anew where it "
+        "is removed"
+    )
+
+
+def no_home(error: RuntimeError) -> str | None:
+    """What to say where pathlib knows no home folder; None where it is something else."""
+    if "home directory" not in str(error):
+        return None
+    return (
+        "there must be a home folder, for Jittor's cache and for paths that begin with ~, and none "
+        "is known: name one that you can write to, such as HOME=/tmp/home bash train.sh, and write "
+        "paths in full"
     )
 
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from options.errors import UserError
+from options.errors import UserError, quote
 
+# Of what is counted: a number above it is a slip of the hand, and no array could hold so many.
+MOST = 10**9
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 SPADE_DEPTHS = {"normal": 5, "more": 6, "most": 7}
 HALVINGS = {"pix2pix": (4, 8), "pix2pixhd": (4, 6), "spade": (4, 7), "tsit": (4, 8)}
@@ -117,6 +119,7 @@ class DataOptions:
         "pictures that an epoch shows: a larger dataset is sampled anew each epoch, a smaller one "
         "repeated; without it every pair once",
         minimum=1,
+        maximum=MOST,
         metavar="N",
     )
     workers: int = _option(2, "processes that read and check files", minimum=1, maximum=256)
@@ -258,8 +261,8 @@ class TrainingOptions:
         "(docs/gpu.md)",
         later=True,
     )
-    log_every: int = _option(10, "steps between log lines", minimum=1)
-    sample_every: int = _option(1000, "steps between sample sheets", minimum=1)
+    log_every: int = _option(10, "steps between log lines", minimum=1, maximum=MOST)
+    sample_every: int = _option(1000, "steps between sample sheets", minimum=1, maximum=MOST)
     checkpoint_minutes: float = _option(
         10.0, "minutes between checkpoints", above=0.0, metavar="MINUTES"
     )
@@ -338,7 +341,7 @@ class Option:
             value = self.words[text]
         elif self.kind in (int, float):
             try:
-                value = self.kind(text)
+                value = read_number(self.kind, text)
             except ValueError:
                 raise self.refuse(text) from None
         return self.check(value)
@@ -354,7 +357,8 @@ class Option:
         if self.choices and value not in self.choices:
             raise self.refuse(value)
         if isinstance(value, str):
-            fits = bool(value.strip())
+            fits = bool(value.strip()) and "\0" not in value
+            check_encoding(self.flag, value)
         else:
             fits = isinstance(value, bool) or self._in_range(value)
         if not fits:
@@ -371,12 +375,30 @@ class Option:
         )
 
 
+def read_number(kind: type, text: str) -> Any:
+    """A number of `kind` in the digits 0 to 9, without the _ that Python allows; or ValueError."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return kind(text)
+
+
+def check_encoding(flag: str, text: str) -> None:
+    """Check that a text is UTF-8: options.json, logs and pictures' names could not hold others."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{flag} takes a text in UTF-8: {quote(text)} is not; rename the file or folder, or "
+            "link to it under another name"
+        ) from None
+
+
 def _plain(number: float) -> str:
     return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
 
 
 def _show(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else _show_bare(value)
+    return quote(value) if isinstance(value, str) else _show_bare(value)
 
 
 def _show_bare(value: Any) -> str:
@@ -384,7 +406,8 @@ def _show_bare(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _plain(value) if isinstance(value, float) else str(value)
+    text = _plain(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= 400 else f"{text[:20]}... ({len(text)} characters)"
 
 
 def closest(word: str, known: tuple[str, ...] | list[str]) -> str | None:
@@ -528,7 +551,9 @@ class TestOptions:
         metavar="STYLE",
     )
     steps: int = _option(8, "with --style-to: pictures of a strip", minimum=2, maximum=64)
-    limit: int | None = _option(None, "draw only the first so many layouts", minimum=1, metavar="N")
+    limit: int | None = _option(
+        None, "draw only the first so many layouts", minimum=1, maximum=MOST, metavar="N"
+    )
     instance_path: str | None = _option(
         None,
         "folder of the layouts' instance maps, for a generator that reads borders of objects; "
@@ -538,7 +563,9 @@ class TestOptions:
     seed: int = _option(
         0, "seed of the noise, and of styles at random", minimum=0, maximum=2**32 - 1
     )
-    batch_size: int = _option(1, "layouts drawn at once; does not change the pictures", minimum=1)
+    batch_size: int = _option(
+        1, "layouts drawn at once; does not change the pictures", minimum=1, maximum=MOST
+    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
     weights: Literal["ema", "raw"] = _option("ema", "averaged or last weights of the generator")
     height: int | None = _option(
@@ -670,13 +697,18 @@ def unused_options(options: RunOptions) -> dict[str, str]:
 
 def does_not_apply(name: str, value: Any, need: str) -> UserError:
     """The error for a field that was given though `unused_options` names it."""
+    flag = RUN_FIELDS[name].flag
+    return UserError(
+        f"{flag} needs {need}: {show_flag(name, value)} would change nothing; leave it out"
+    )
+
+
+def show_flag(name: str, value: Any) -> str:
+    """A field's flag with its value, as it is typed."""
     option = RUN_FIELDS[name]
-    given = option.flag
     if option.kind is bool:
-        given = option.flag if value else f"--no-{option.flag[2:]}"
-    else:
-        given += f" {_show_bare(value)}"
-    return UserError(f"{option.flag} needs {need}: {given} would change nothing; leave it out")
+        return option.flag if value else f"--no-{option.flag[2:]}"
+    return f"{option.flag} {_show_bare(value)}"
 
 
 def check_task(options: RunOptions) -> None:
@@ -768,7 +800,7 @@ def check_name(name: str | None) -> None:
     if bad is not None or name != name.strip() or name[0] in ".-" or len(name.encode()) > 200:
         raise UserError(
             f'--name is a plain file name (no / \\ : * ? " < > |, no space around it, no . or - '
-            f"first, 200 bytes at most): {name!r} is not; write for example --name night-1"
+            f"first, 200 bytes at most): {quote(name)} is not; write for example --name night-1"
         )
 
 

@@ -14,15 +14,18 @@ Epochs count from 1; a phase runs from the epoch after the last phase's last to 
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import math
+import os
 import re
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from options.errors import UserError
-from options.run import closest
+from options.errors import UserError, quote
+from options.run import MOST, closest, read_number
 
 SUBSETS = ("total", "selection_1", "selection_2")
 COLUMNS = ("phase", "last_epoch", "batch_size", "subset", "learning_rate")
@@ -68,6 +71,11 @@ class Schedule:
     flag_lines: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether it comes with the program; another is a person's own."""
+        return Path(self.path).parent == FOLDER
+
+    @property
     def last_epoch(self) -> int:
         return self.phases[-1].last_epoch
 
@@ -78,7 +86,7 @@ class Schedule:
                 return phase
         names = ", ".join(phase.name for phase in self.phases)
         raise UserError(
-            f"--phase is a phase of schedule {self.name}: {name!r} is not; "
+            f"--phase is a phase of schedule {self.name}: {quote(name)} is not; "
             f"write one of {names}, or leave it out to run all"
         )
 
@@ -133,23 +141,44 @@ def load_schedule(name_or_path: str, task: str = "synthesis") -> Schedule:
     names = built_in_schedules()
     name_or_path = STANDS_FOR.get(task, {}).get(name_or_path, name_or_path)
     path = FOLDER / f"{name_or_path}.txt" if name_or_path in names else Path(name_or_path)
-    if not path.is_file():
+    with contextlib.suppress(RuntimeError):  # nobody is called that
+        path = path.expanduser()
+    # os.path, to which a name that is too long or no name is no file either
+    if os.path.isdir(path):
+        raise UserError(
+            f"--schedule is a schedule file: {quote(name_or_path)} is a folder; name the file in it"
+        )
+    if not os.path.isfile(path):
         near = closest(name_or_path, names)
         known = ", ".join(names)
         mend = f"write --schedule {near}" if near else f"write one of {known}"
         raise UserError(
-            f"--schedule is {known} or the path of a schedule file: {name_or_path!r} is neither; "
+            f"--schedule is {known} or the path of a schedule file: {quote(name_or_path)} is "
+            "neither; "
             f"{mend}"
         )
     try:
-        # utf-8-sig: Windows editors put a byte-order mark first.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _decode(path.read_bytes())
+    except OSError as error:
         raise UserError(
-            f"{path}: a schedule is a text file in UTF-8: {error}; save it as UTF-8"
+            f"{path}: a schedule must be readable: {error.strerror}; let it be read, or copy it"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: a schedule is a text file in UTF-8: {error.reason} at byte {error.start}; "
+            "save it as UTF-8"
         ) from None
     shown = path.stem if path.parent == FOLDER else str(path)
     return parse_schedule(text, name=path.stem, source=shown, path=str(path))
+
+
+def _decode(content: bytes) -> str:
+    """UTF-8; or UTF-16, as Windows' editors may save it, where its mark says so."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+    if "\0" in text:
+        raise UnicodeDecodeError("utf-8", content, content.index(0), len(content), "a zero byte")
+    return text
 
 
 def parse_schedule(text: str, *, name: str, source: str, path: str = "") -> Schedule:
@@ -166,7 +195,7 @@ def parse_schedule(text: str, *, name: str, source: str, path: str = "") -> Sche
         place = f"{source}, line {number}"
         if line.startswith("-"):
             if header is not None:
-                raise UserError(f"{place}: flags stand above the table: {line!r}; move it up")
+                raise UserError(f"{place}: flags stand above the table: {quote(line)}; move it up")
             for flag, value in _split_flags(line, place).items():
                 if flag in flags:
                     raise UserError(
@@ -195,7 +224,9 @@ def _split_flags(line: str, place: str) -> dict[str, str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise UserError(f"{place}: quotes come in pairs: {line!r} ({error}); close it") from None
+        raise UserError(
+            f"{place}: quotes come in pairs: {quote(line)} ({error}); close it"
+        ) from None
     flags: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
@@ -205,7 +236,9 @@ def _split_flags(line: str, place: str) -> dict[str, str]:
                 raise UserError(f"{place}: a flag stands once: {flag} is here twice; take one out")
             flags[flag] = [value] if equals else []
         elif not flags:
-            raise UserError(f"{place}: a flag begins with --: {word!r} does not; write -{word}")
+            raise UserError(
+                f"{place}: a flag begins with --: {quote(word)} does not; write -{word}"
+            )
         else:
             flags[next(reversed(flags))].append(word)
     return {flag: shlex.join(values) for flag, values in flags.items()}
@@ -217,8 +250,8 @@ def _read_header(line: str, place: str) -> list[str]:
     if sorted(named) != sorted((*COLUMNS, STAGE_COLUMN)):
         raise UserError(
             f"{place}: the first row names the columns {'  '.join(COLUMNS)}, and may name "
-            f"{STAGE_COLUMN}: {line!r} does not; write that row there (a flag begins with --, a "
-            "comment with #)"
+            f"{STAGE_COLUMN}: {quote(line)} does not; write that row there (a flag begins with "
+            "--, a comment with #)"
         )
     return header
 
@@ -228,20 +261,24 @@ def _read_phase(line: str, header: list[str], before: list[Phase], place: str) -
     if len(cells) != len(header):
         raise UserError(
             f"{place}: a phase has {len(header)} values ({', '.join(header)}): "
-            f"{line!r} has {len(cells)}; write all of them"
+            f"{quote(line)} has {len(cells)}; write all of them"
         )
     row = dict(zip(header, cells, strict=True))
     name, subset = row["phase"], row["subset"]
     if name in {phase.name for phase in before}:
-        raise UserError(f"{place}: a phase's name stands once: {name!r} is there; give it another")
+        raise UserError(
+            f"{place}: a phase's name stands once: {quote(name)} is there; give it another"
+        )
     if subset not in SUBSETS:
         raise UserError(
-            f"{place}: subset is one of {', '.join(SUBSETS)}: {subset!r} is not; write one of them"
+            f"{place}: subset is one of {', '.join(SUBSETS)}: {quote(subset)} is not; write one of "
+            "them"
         )
     stage = row.get(STAGE_COLUMN, "all")
     if stage not in STAGES:
         raise UserError(
-            f"{place}: stage is one of {', '.join(STAGES)}: {stage!r} is not; write one of them"
+            f"{place}: stage is one of {', '.join(STAGES)}: {quote(stage)} is not; write one of "
+            "them"
         )
     last_epoch = _whole(row, "last_epoch", place)
     previous = before[-1].last_epoch if before else 0
@@ -262,12 +299,12 @@ def _read_phase(line: str, header: list[str], before: list[Phase], place: str) -
 
 def _whole(row: dict[str, str], column: str, place: str) -> int:
     try:
-        value = int(row[column])
+        value = read_number(int, row[column])
     except ValueError:
         value = 0
-    if value < 1:
+    if not 1 <= value <= MOST:
         raise UserError(
-            f"{place}: {column} is a whole number of 1 or more: {row[column]!r} is not; "
+            f"{place}: {column} is a whole number from 1 to {MOST}: {quote(row[column])} is not; "
             "write for example 4"
         )
     return value
@@ -275,12 +312,12 @@ def _whole(row: dict[str, str], column: str, place: str) -> int:
 
 def _rate(text: str, place: str) -> float:
     try:
-        value = float(text)
+        value = read_number(float, text)
     except ValueError:
         value = math.nan
     if not 0 < value <= 1:
         raise UserError(
-            f"{place}: learning_rate is a number above 0, 1 at most: {text!r} is not; "
+            f"{place}: learning_rate is a number above 0, 1 at most: {quote(text)} is not; "
             "write for example 2e-4"
         )
     return value

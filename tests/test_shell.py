@@ -253,7 +253,8 @@ def test_an_environment_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
     assert (repository / ".venv/precious").read_text() == "kept"
 
 
-def test_ctrl_c_during_the_set_up_leaves_nothing_running(tmp_path: Path) -> None:
+def start_slow_set_up(tmp_path: Path, shell: str = "") -> tuple[subprocess.Popen[str], int]:
+    """A start in the middle of its set-up, after the shell commands given; and what it runs."""
     repository = copy_shells(tmp_path / "repository")
     python = tmp_path / "slow python"
     mark = tmp_path / "started"
@@ -264,22 +265,181 @@ def test_ctrl_c_during_the_set_up_leaves_nothing_running(tmp_path: Path) -> None
     )
     python.chmod(0o755)
     process = subprocess.Popen(
-        ["bash", str(repository / "train.sh")],
+        ["sh", "-c", f'{shell} exec "$@"', "sh", "bash", str(repository / "train.sh")],
         env=environment(tmp_path, PYTHON=str(python)),
         stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
     for _ in range(100):
         if mark.is_file() and mark.read_text().strip():
             break
         time.sleep(0.05)
-    child = int(mark.read_text())
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=10) == 130
-    assert process.stderr is not None
-    process.stderr.close()
+    return process, int(mark.read_text())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_during_the_set_up_leaves_nothing_running(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process, child = start_slow_set_up(tmp_path)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert errors.endswith("...\nstopped; the same command goes on from here\n")
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_what_was_ignored_at_the_start_is_ignored_by_the_set_up(tmp_path: Path) -> None:
+    process, child = start_slow_set_up(tmp_path, "trap '' HUP TERM;")
+    os.killpg(process.pid, signal.SIGHUP)
+    os.killpg(process.pid, signal.SIGTERM)
+    os.kill(child, signal.SIGHUP)
+    time.sleep(0.7)
+    assert process.poll() is None
+    # the installation ignores SIGTERM as well, and ends all the same
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.fixture(scope="module")
+def ready(made: Made) -> Made:
+    """The repository, after the tests that have changed its environment."""
+    assert start(*made[:2]).returncode == 0
+    return made
+
+
+def call(made: Made, line: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A line of a shell that stands in the repository's folder, with its environment made."""
+    repository, env, _ = made
+    return subprocess.run(
+        ["bash", "-c", line],
+        env={**env, **more},
+        cwd=repository,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh train.sh",
+        "dash train.sh || sh train.sh",
+        "bash train.sh",
+        "bash < train.sh",
+        "bash --posix train.sh",
+        "POSIXLY_CORRECT=1 bash train.sh",
+        "./train.sh",
+        "cd /; bash $OLDPWD/train.sh",
+        "ln -sfn $PWD/train.sh /tmp/jittor-landscape-$$; bash /tmp/jittor-landscape-$$; "
+        "rm /tmp/jittor-landscape-$$",
+        "bash train.sh <&-",
+        "bash train.sh 2>&-",
+        "bash train.sh <&- 2>&-",
+        "umask 777; bash train.sh",
+        "unset TERM HOME; bash train.sh",
+        "cd() { echo elsewhere; builtin cd /; }; export -f cd; bash train.sh",
+        "export CDPATH=/:/tmp; bash train.sh",
+        "export BASH_ENV=/nowhere; bash train.sh 2>/dev/null",
+        "export TMPDIR=/nowhere; bash train.sh",
+        "export LC_ALL=C; bash train.sh",
+        "export PYTHONOPTIMIZE=2 PYTHONSAFEPATH=1 PYTHONINSPECT=1; bash train.sh",
+    ],
+)
+def test_however_it_is_called_it_starts(ready: Made, line: str) -> None:
+    (ready[0] / "train.sh").chmod(0o755)
+    done = call(ready, line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"train.py [] {ready[0] / '.venv'}\n"
+
+
+def test_with_every_stream_closed_it_works(ready: Made) -> None:
+    assert call(ready, "bash train.sh <&- >&- 2>&-").returncode == 0
+
+
+def test_packages_of_other_projects_are_left_out(ready: Made, tmp_path: Path) -> None:
+    (tmp_path / "os.py").write_text("raise SystemExit('foreign')")
+    done = call(ready, "bash train.sh", PYTHONPATH=str(tmp_path), PYTHONHOME="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "PYTHONPATH is left out: the packages of .venv are used\n"
+        "PYTHONHOME is left out: the packages of .venv are used\n"
+    )
+
+
+def test_an_interactive_shell_outlives_it(ready: Made) -> None:
+    done = call(
+        ready, "bash --norc -i -c '. ./train.sh; echo still $?' 2>&1 | grep -v 'job control'"
+    )
+    said, still = [line for line in done.stdout.splitlines() if "terminal" not in line]
+    assert said == "error: this is a program and not to be sourced: bash train.sh"
+    assert still == "still 2"
+
+
+def test_a_reader_that_leaves_ends_no_set_up(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    wheel(tmp_path / "wheels")
+    done = subprocess.run(
+        ["bash", "-c", f"bash {repository}/train.sh 2>&1 | true"],
+        env=environment(tmp_path),
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.stderr == b""
+    assert (repository / ".venv/set-up/requirements.txt").is_file()
+
+
+def test_without_locks_and_on_another_disk_the_set_up_goes_on(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    wheel(tmp_path / "wheels")
+    (tmp_path / "large").mkdir()
+    (repository / ".venv").symlink_to(tmp_path / "large")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/flock").write_text("#!/bin/sh\necho 'No locks available' >&2; exit 71\n")
+    (tmp_path / "bin/flock").chmod(0o755)
+    env = environment(tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    done = start(repository, env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == (
+        f"warning: the file system of {repository} has no locks: let no two starts set up at a time"
+    )
+    assert (repository / ".venv").is_symlink()
+    assert (tmp_path / "large/set-up/requirements.txt").is_file()
+    assert start(repository, env).stderr == ""
+
+
+def test_without_a_home_folder_nothing_is_made(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/getent").write_text("#!/bin/sh\nexit 2\n")  # a user who is in no file
+    (tmp_path / "bin/getent").chmod(0o755)
+    for home in ("", None):
+        env = environment(
+            tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=home or ""
+        )
+        if home is None:
+            del env["HOME"]
+        done = start(repository, env)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith("error: there must be a home folder")
+        assert not (repository / ".venv").exists()
+
+
+def test_a_project_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    repository = copy_shells(tmp_path / "repository")
+    (repository / ".venv.lock").mkdir()  # as root everything else can be written
+    done = start(repository, environment(tmp_path))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"error: {repository} must be a folder that can be written")
 
 
 @pytest.mark.parametrize("program", ["train.sh", "test.sh"])

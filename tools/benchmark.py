@@ -30,7 +30,7 @@ import numpy as np
 from data.files import write_text
 from options.errors import UserError
 from options.schedule import load_schedule
-from tools.arguments import exit_codes
+from tools.arguments import ToolParser, exit_codes
 from tools.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.benchmarks.cleaning import measure_cleaning
 from tools.benchmarks.growth import cases, draw_plot
@@ -53,12 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags of each measurement."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("benchmark", __doc__)
     kinds = parser.add_subparsers(required=True, metavar="speed | growth | memory | ...")
     speed = kinds.add_parser("speed", help="forward pass and training step")
     speed.add_argument(

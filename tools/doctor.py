@@ -10,7 +10,6 @@ Works with the standard library alone, so that it can say what is not installed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -23,7 +22,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,8 +30,9 @@ from typing import Any, Literal, get_args
 from options.errors import UserError
 from options.run import LossOptions, Precision
 from tools import set_up
+from tools.arguments import ToolParser, exit_codes
 from tools.cuda import CudaRoute, Refusal, find_toolkits, text_of
-from tools.start import check_precision, least_capability
+from tools.start import check_precision, import_jittor, least_capability
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIP_MEND = "python -m pip install -r requirements.txt"
@@ -233,7 +233,7 @@ def check_import(device: set_up.Device) -> list[Finding]:
     except UserError as error:
         return [Finding("Jittor import", "fault", str(error))]
     started = time.monotonic()
-    jt: Any = importlib.import_module("jittor")
+    jt = import_jittor()
     np: Any = importlib.import_module("numpy")
     imported = time.monotonic() - started
     jt.flags.use_cuda = int(route.device == "cuda")
@@ -266,6 +266,7 @@ def check_gpu(device: set_up.Device) -> list[Finding]:
         route = set_up.prepare("cuda" if device == "auto" else device)
     except UserError as error:
         return [Finding("GPU", "fault", str(error))]
+    import_jittor()
     gpu_check: Any = importlib.import_module("tools.gpu_check")
     cases = itertools.chain(*map(gpu_check.cases_in, _precisions_to_check(route)))
     findings = []
@@ -340,8 +341,10 @@ def table(findings: Iterable[Finding], width: int) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="What this machine has of what the project needs.")
+@exit_codes(stopped="stopped")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 where something needed is missing, 2 for what the user must mend."""
+    parser = ToolParser("doctor", "What this machine has of what the project needs.")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
         "--import", dest="run", action="store_true", help="also import Jittor and run a convolution"
@@ -358,13 +361,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="what --import and --gpu run on",
     )
     parser.add_argument("--vgg-weights", metavar="FILE", help="the file that would be trained with")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(argv)
     environ, _ = set_up.environment_of_user()
-    try:
-        home = set_up.jittor_home(environ)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    home = set_up.jittor_home(environ)
     findings = examine(Machine(environ, home, asked.vgg_weights))
     if asked.run and not any(f.status == "fault" for f in findings):
         findings += check_import(asked.device)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the environment (once) and runs the tests: bash tools/run_tests.sh [pytest's arguments].
-set -euo pipefail
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/set_up.sh"
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called as: sh tools/run_tests.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/set_up.sh" || exit
 set_up requirements.txt tools/requirements-dev.txt
 cd "$ROOT"
 # before pytest, which would swallow the progress of Jittor's one compilation

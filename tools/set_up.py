@@ -12,7 +12,6 @@ Standard library only. tools/set_up.sh makes the environment that this runs in.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -32,12 +31,14 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
+from data.locks import warn_of_no_locks
 from options.errors import UserError
+from tools.arguments import ToolParser, exit_codes
 from tools.cuda import (
     CudaRoute,
     Refusal,
@@ -170,6 +171,11 @@ def jittor_home(environ: Mapping[str, str]) -> Path:
 
     Jittor also writes JITTOR_HOME into its config.json for every later program; this only reads.
     """
+    if not Path.home().is_absolute():
+        raise UserError(
+            f"HOME must be a path from the root, for Jittor works in other folders: {Path.home()} "
+            f"is not; set HOME={Path.home().absolute()}"
+        )
     config = Path.home() / ".cache/jittor/config.json"
     home = environ.get("JITTOR_HOME")
     if home is None:
@@ -188,6 +194,16 @@ def check_python_side(environ: Mapping[str, str]) -> None:
         fault = check(environ)
         if fault:
             raise UserError(fault)
+
+
+def check_machine() -> None:
+    """Raises UserError for what would stop `prepare` and can be known at once, before other work.
+
+    That is what Jittor needs of Python and the compiler, and a home folder that can be written.
+    """
+    environ, _ = environment_of_user()
+    check_python_side(environ)
+    _open_lock(own_folder(jittor_home(environ))).close()
 
 
 def check_packages(_environ: Mapping[str, str]) -> str | None:
@@ -244,15 +260,7 @@ def _take(
     """Sets the environment for one route and has Jittor's core compiled for it."""
     home = jittor_home(before)
     own = own_folder(home)
-    try:
-        own.mkdir(parents=True, exist_ok=True)
-        lock = open(own / "lock", "w")  # noqa: SIM115 closed below
-    except OSError as error:
-        raise UserError(
-            f"{own} cannot be written ({error.strerror}), and Jittor keeps its operators there: "
-            "make it writable, or set HOME to a folder that is"
-        ) from None
-    with lock, _held(lock.fileno()):
+    with _alone_in(own):
         onednn = place_onednn(home, quiet=quiet) if before.get("use_mkl", "1") == "1" else None
         environment = settings_for(before, cuda, onednn, own)
         if cuda and cuda.home:
@@ -741,28 +749,39 @@ def _write_whole(path: Path, text: str, mode: int = 0o644) -> None:
         raise
 
 
-@contextlib.contextmanager
-def _held(descriptor: int) -> Iterator[None]:
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _open_lock(own: Path) -> TextIO:
     try:
+        own.mkdir(parents=True, exist_ok=True)
+        return open(own / "lock", "w")
+    except OSError as error:
+        raise UserError(
+            f"{own} cannot be written ({error.strerror}), and Jittor keeps its operators there: "
+            "make it writable, or set HOME to a folder that is"
+        ) from None
+
+
+@contextlib.contextmanager
+def _alone_in(own: Path) -> Iterator[None]:
+    """Wait for other starts that set Jittor up."""
+    with _open_lock(own) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            warn_of_no_locks(own, error, "let no two programs start for the first time at once")
+        # closing gives it back
         yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Makes Jittor ready and says how it will run.")
+@exit_codes(stopped="stopped; the same command goes on from what is compiled")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 for what the user must mend, 130 or 143 for a signal."""
+    parser = ToolParser("set_up", "Makes Jittor ready and says how it will run.")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    arguments = parser.parse_args()
-    try:
-        route = prepare(arguments.device, quiet=False)
-    except UserError as error:
-        _say(f"error: {error}")
-        return 2
+    route = prepare(parser.parse_args(argv).device, quiet=False)
     onednn = f"oneDNN {route.onednn.version}" if route.onednn else "no oneDNN"
     mpi = "with MPI" if route.mpi else "without MPI"
     print(f"Jittor on {route.device}, {onednn}, {mpi}, cache {route.cache}")

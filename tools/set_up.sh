@@ -8,13 +8,39 @@
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter; else the first one that fits is taken.
 
-ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
+if [[ $- == *i* ]]; then # an interactive shell would end with the program
+  echo "error: this is a program and not to be sourced: bash train.sh" >&2
+  return 2
+fi
+set +o posix # where sh is bash
+set -euo pipefail
+
+# What was closed at the start: the next file that is opened would take its number.
+true 2>&2 || exec 2>/dev/null
+{ true <&0; } 2>/dev/null || exec </dev/null
+{ true >&1; } 2>/dev/null || exec >/dev/null
+trap '' PIPE # a reader that leaves ends no work
+
+# What a program owns it must be able to read, whatever the umask keeps from others.
+umask u+rwx
+
+ROOT=$(builtin cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." >/dev/null && pwd -P)
 VENV=$ROOT/.venv
 VENV_PYTHON=$VENV/bin/python
+VENV_PLACE=$VENV # perhaps on another disk, through a link
+if [[ -L $VENV ]]; then VENV_PLACE=$(readlink -m "$VENV"); fi
 NEWEST_MINOR=12 # numpy < 2, which Jittor needs, has no wheels for a newer Python
 OLDEST_MINOR=10
 
-say() { printf '%s\n' "$*" >&2; }
+show() { printf "$@" >&2 2>/dev/null || :; } # what cannot be shown is lost
+say() { show '%s\n' "$*"; }
+
+# Other projects' packages, or another Python's library, would go before those of .venv.
+for name in PYTHONPATH PYTHONHOME; do
+  if [[ -n ${!name:-} ]]; then say "$name is left out: the packages of .venv are used"; fi
+done
+unset name PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONINSPECT PYTHONPLATLIBDIR
+export PYTHONNOUSERSITE=1
 
 # Prints "MINOR<tab>HEADERS<tab>VENV<tab>PATH" of an interpreter, 1 or 0 for the two in the middle.
 describe_python() {
@@ -110,29 +136,47 @@ is_ready() { # REQUIREMENTS...
 can_complete() {
   local here
   here=$("$VENV_PYTHON" -I -c 'import os, sys; print(os.path.realpath(sys.executable), sys.prefix)' 2>/dev/null) || return 1
-  [[ $here == "$PYTHON_PATH $VENV" ]] && grep -qsF "$VENV" "$VENV/bin/activate" && "$VENV_PYTHON" -m pip --version &>/dev/null
+  [[ $here == "$PYTHON_PATH $VENV" ]] && grep -qsF "$VENV_PLACE" "$VENV/bin/activate" && "$VENV_PYTHON" -m pip --version &>/dev/null
+}
+
+# After Ctrl-C, SIGTERM or SIGHUP: ends a command and whatever it has started, then this shell.
+stop_child() { # CHILD EXIT_CODE
+  trap '' HUP # a terminal that closes sends it more than once
+  kill -- "-$1" 2>/dev/null || :
+  for _ in {1..30}; do
+    if ! jobs -rp | grep -qx "$1"; then break; fi
+    sleep 0.1
+  done
+  kill -KILL -- "-$1" 2>/dev/null || : # where SIGTERM is ignored
+  wait "$1" 2>/dev/null || :
+  if [[ -t 2 ]]; then say; fi
+  say "stopped; the same command goes on from here"
+  exit "$2"
 }
 
 # Runs a command with its output in a log and one line of progress; on failure shows the log's end.
 run_logged() { # LINE LOG COMMAND...
   local line=$1 log=$2 started=$SECONDS child status=0
   shift 2
-  if [[ -t 2 ]]; then printf '%s ...' "$line" >&2; else say "$line ..."; fi
+  if [[ -t 2 ]]; then show '%s ...' "$line"; else say "$line ..."; fi
   # a process group of its own, so that Ctrl-C here ends the command and whatever it has started
   set -m
   "$@" >>"$log" 2>&1 </dev/null &
   child=$!
   set +m
-  trap 'kill -- "-$child" 2>/dev/null; wait "$child" || true; say; exit 130' INT TERM
+  # bash sets no trap for what was ignored at its start
+  trap 'stop_child "$child" 130' INT
+  trap 'stop_child "$child" 143' TERM HUP
   while kill -0 "$child" 2>/dev/null; do
-    if [[ -t 2 ]]; then printf '\r%s ... %d s' "$line" $((SECONDS - started)) >&2; fi
-    sleep 0.3
+    if [[ -t 2 ]]; then show '\r%s ... %d s' "$line" $((SECONDS - started)); fi
+    sleep 0.3 & # of one that a signal ends in the foreground, bash would say so
+    wait $! || :
   done
   wait "$child" || status=$?
-  trap - INT TERM
+  trap - INT TERM HUP
   if [[ -t 2 ]]; then say; fi
   if ((status)); then
-    tail -n 15 "$log" >&2
+    tail -n 15 "$log" >&2 || :
     say "error: that failed with exit code $status, the whole log is $log; the same command goes on from here"
     exit 1
   fi
@@ -148,6 +192,18 @@ install_packages() { # REQUIREMENTS...
   "${pip[@]}" --no-build-isolation "${arguments[@]}"
 }
 
+# Makes the folder of .venv, or empties it: it may be a mount, which cannot be removed.
+make_folder() {
+  shopt -s nullglob dotglob
+  rm -rf -- "$VENV_PLACE"/*
+  shopt -u nullglob dotglob
+  # first of all: it tells that this folder is ours to remake
+  if ! mkdir -p "$VENV_PLACE/set-up" 2>/dev/null; then
+    say "error: $VENV_PLACE must be a folder that can be written, and is not: make it so, or remove it"
+    exit 2
+  fi
+}
+
 make_environment() { # REQUIREMENTS...
   local file count log=$VENV/set-up/log.txt
   if ! can_complete; then
@@ -155,9 +211,8 @@ make_environment() { # REQUIREMENTS...
       say "error: $VENV was not made here and does not fit (needs pip and $PYTHON_PATH): move it away, then run this again"
       exit 2
     fi
-    rm -rf "$VENV"
-    mkdir -p "$VENV/set-up" # first of all: it tells that this folder is ours to remake
-    run_logged "Making .venv with $PYTHON_PATH" "$log" "$PYTHON_PATH" -m venv "$VENV"
+    make_folder
+    run_logged "Making .venv with $PYTHON_PATH" "$log" "$PYTHON_PATH" -m venv "$VENV_PLACE"
   fi
   mkdir -p "$VENV/set-up"
   for file in "$@"; do rm -f "$(stamp_of "$file")"; done
@@ -170,14 +225,26 @@ make_environment() { # REQUIREMENTS...
 }
 
 set_up() { # REQUIREMENTS...
-  local lock
+  local lock held=0
+  if [[ -z ${HOME:-} ]]; then unset HOME; fi # then the user's entry in /etc/passwd tells
+  if [[ -z ${HOME:-} ]] && command -v getent >/dev/null && ! getent passwd "$EUID" >/dev/null; then
+    say "error: there must be a home folder, and neither HOME nor /etc/passwd names one: HOME=/some/folder bash train.sh"
+    exit 2
+  fi
   if is_ready "$@"; then return; fi
   check_machine
+  if ! { true >>"$ROOT/.venv.lock"; } 2>/dev/null; then
+    say "error: $ROOT must be a folder that can be written, for .venv: copy the project to one that is"
+    exit 2
+  fi
   # several starts at once (mpirun -np 2 bash train.sh): one works, the others wait and find it done
   exec {lock}>"$ROOT/.venv.lock"
-  if command -v flock >/dev/null && ! flock -n "$lock"; then
+  if command -v flock >/dev/null; then flock -n "$lock" 2>/dev/null || held=$?; fi
+  if ((held == 1)); then
     say "Waiting for another start that is setting up ..."
     flock "$lock"
+  elif ((held)); then
+    say "warning: the file system of $ROOT has no locks: let no two starts set up at a time"
   fi
   if ! is_ready "$@"; then make_environment "$@"; fi
   exec {lock}>&-

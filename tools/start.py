@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Literal
+from typing import Any, Literal
 
 from options.errors import UserError
 from options.run import Precision
@@ -12,6 +12,8 @@ from tools.set_up import Route, prepare
 
 # bfloat16 came with Ampere, compute capability 8.0
 BFLOAT16_CAPABILITY = 80
+NOTEBOOK = "JPY_PARENT_PID"
+JITTORS_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
 
 
 def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
@@ -20,18 +22,32 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
     Raises UserError where something that Jittor needs is missing.
     """
     route = prepare(device)
-    import jittor as jt
-
+    jt = import_jittor()
     jt.flags.use_cuda = int(route.device == "cuda")
     if route.onednn is not None:
         from models.layers.packed import use_onednn
 
         use_onednn(str(route.onednn.folder))
-    # Jittor ends the process at once at Ctrl-C, and when any child is killed; Python's ways leave
-    # room to tidy up, and to say what happened.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return route
+
+
+def import_jittor() -> Any:
+    """Import Jittor, which is made ready; what signals did before they do after.
+
+    It ends the process at once at Ctrl-C (but in a notebook, which it knows by a variable), at
+    SIGQUIT, and when any child is killed. Python's ways leave room to tidy up, and to say what
+    happened; and what was ignored at the start stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in JITTORS_SIGNALS}
+    notebook = os.environ.setdefault(NOTEBOOK, "0")
+    try:
+        import jittor as jt
+    finally:
+        if notebook == "0":
+            del os.environ[NOTEBOOK]
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    return jt
 
 
 def check_precision(precision: Precision, route: Route, capability: int) -> None:

@@ -15,6 +15,9 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from tools.process import prepare_process
+from training.stop import exit_code_of, is_ignored
+
 PR_SET_PDEATHSIG = 1
 HANDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 RESTARTS = 3
@@ -27,12 +30,14 @@ CRASHES = (1, *(128 + n for n in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, 
 def supervise(work: Callable[[], int]) -> int:
     """Do `work` in a child process and return its exit code, in child and parent alike.
 
-    The first SIGINT, SIGTERM or SIGHUP asks the child to stop, the second kills it and what it has
-    started; Ctrl-Z suspends it. A child that dies of signal N gives 128 + N. One that crashes, and
-    was not asked to stop, is started again, RESTARTS times at most: a training goes on from what it
-    has saved. Under mpirun, which has processes and signals in its own hands, the work is done
-    right here.
+    The first SIGINT, SIGTERM or SIGHUP is handed to the child, which is to stop; after SIGINT or
+    SIGTERM, one of them kills it and what it has started; Ctrl-Z suspends it. What was ignored at
+    the start stays ignored (training.stop has the rules). A child that dies of signal N gives
+    128 + N. One that crashes, and was not asked to stop, is started again, RESTARTS times at most:
+    a training goes on from what it has saved. Under mpirun, which has processes and signals in its
+    own hands, the work is done right here.
     """
+    prepare_process()
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         return work()
     supervisor = _Supervisor()
@@ -42,12 +47,14 @@ def supervise(work: Callable[[], int]) -> int:
         parent = os.getpid()
         reader, writer = os.pipe()
         # A signal waits until it is clear whose it is.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
         child = supervisor.child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
             supervisor.leave()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+            # In a group of its own it writes from the background: `stty tostop` would hold it up.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             _die_with(parent)
             try:
                 return work()
@@ -55,7 +62,7 @@ def supervise(work: Callable[[], int]) -> int:
                 os.write(writer, b".")
         with contextlib.suppress(OSError):  # the child may have done it, and even have ended
             os.setpgid(child, child)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(writer)
         code = supervisor.wait()
         os.set_blocking(reader, False)
@@ -66,6 +73,13 @@ def supervise(work: Callable[[], int]) -> int:
         print(
             f"crashed with exit code {code}, not through this program's own doing; starting again "
             f"from what is saved ({left} of {RESTARTS} times left)",
+            file=sys.stderr,
+        )
+    supervisor.rest()
+    if code == 128 + signal.SIGKILL:
+        print(
+            f"killed (exit code {code}), not by this program: most often memory has run out; what "
+            "was saved before stays",
             file=sys.stderr,
         )
     return code
@@ -80,14 +94,20 @@ def _read(reader: int) -> bytes:
 
 
 class _Supervisor:
-    """Hands signals to a child process until it ends."""
+    """Hands signals to a child process until it ends; those that were ignored stay so.
+
+    `asked`: a signal has asked the child to stop; `killer` is the one that has killed it.
+    """
 
     def __init__(self) -> None:
         self.child = 0
         self.asked = False
+        self.killer: int | None = None
+        self._may_kill = False
         self.before = {
             number: signal.signal(number, self._suspend if number == signal.SIGTSTP else self._ask)
             for number in HANDED
+            if not is_ignored(number)
         }
 
     def leave(self) -> None:
@@ -95,20 +115,31 @@ class _Supervisor:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
+    def rest(self) -> None:
+        """With the child gone there is nothing to stop; a late signal shall not change the code."""
+        for number in self.before:
+            signal.signal(number, signal.SIG_IGN)
+
     def wait(self) -> int:
         """The child's exit code."""
         _, status = os.waitpid(self.child, 0)
+        if self.killer is not None:
+            print("killed; what was saved before stays", file=sys.stderr)
+            return exit_code_of(self.killer)
         code = os.waitstatus_to_exitcode(status)
+        if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            return exit_code_of(-code)
         return code if code >= 0 else 128 - code
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
-            if self.asked:
+            if self._may_kill and number != signal.SIGHUP:
+                self.killer = number
                 os.killpg(self.child, signal.SIGKILL)
             else:
-                # To a child that has lost its terminal, SIGHUP is no more than a wish to stop.
-                os.kill(self.child, signal.SIGTERM if number == signal.SIGHUP else number)
+                os.kill(self.child, number)
         self.asked = True
+        self._may_kill = self._may_kill or number != signal.SIGHUP
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         os.killpg(self.child, signal.SIGSTOP)
@@ -119,7 +150,9 @@ class _Supervisor:
 
 def _die_with(parent: int) -> None:
     """Have this process asked to stop when `parent` is killed; Linux only."""
+    asking = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    number = next((one for one in asking if not is_ignored(one)), signal.SIGKILL)
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data.files import write_text
+from data.locks import is_held, warn_of_no_locks
 from options.errors import UserError
 from options.run import RunOptions
 
@@ -118,7 +119,10 @@ class RunFolder:
         try:
             # Not flock: Jittor's compiling helpers, which outlive a kill, would inherit that.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if not is_held(error):
+                warn_of_no_locks(self.path, error, "start no second training of this run")
+                return
             self._lock.close()
             raise UserError(
                 f"one process trains a run: another one is training {self.path}; wait for it, "

@@ -1,15 +1,33 @@
-"""Ctrl-C as a request: the step under way is finished and saved; a second one kills at once."""
+"""Signals as requests: the first asks a program to stop in order, a second one kills.
+
+The rules of every program and process here:
+
+- A signal that was ignored at the start stays ignored. nohup, `trap '' HUP` and a script that
+  starts a job with & mean it so.
+- SIGINT, SIGTERM and SIGHUP ask for the same thing. After SIGINT or SIGTERM, one of them kills.
+- SIGHUP never kills: kernel, shell and session manager each send one when a terminal closes.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def is_ignored(number: int) -> bool:
+    """Whether a signal does nothing to this process, as its starter wished."""
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+def exit_code_of(number: int) -> int:
+    """The exit code of a program that a signal has stopped: 130, or 143 for SIGTERM and SIGHUP."""
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
 class Stopped(Exception):
@@ -17,11 +35,19 @@ class Stopped(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.exit_code = exit_code_of(number)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has stopped a program that has nothing to finish first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = exit_code_of(number)
 
 
 class StopRequest:
-    """Whether a signal has asked this process to stop; `number` is the signal's."""
+    """Whether a signal has asked this process to stop; `number` is the first one's."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -36,27 +62,52 @@ class StopRequest:
         if os.getpid() != self.process:
             # A forked helper inherits this handler; to it the signal means what it says.
             os._exit(128 + number)
-        self.number = number
-        signal.signal(number, signal.SIG_DFL)
+        if self.number is None:
+            self.number = number
+        if number != signal.SIGHUP:
+            for killer in (signal.SIGINT, signal.SIGTERM):
+                if not is_ignored(killer):
+                    signal.signal(killer, signal.SIG_DFL)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM for the length of a `with` block.
+    """Catch SIGINT, SIGTERM and SIGHUP for the length of a `with` block.
 
     Python runs handlers between two of its instructions, and a step of Jittor is one instruction:
     a request is seen when the step has ended, and only then does the second signal kill.
     tools.supervise, which is another process, does not wait for that.
     """
     request = StopRequest()
+    with _caught(request.take):
+        yield request
+
+
+@contextmanager
+def interrupt_on_signal() -> Iterator[None]:
+    """Raise Interrupted inside a `with` block at the first of the signals."""
+    request = StopRequest()
+
+    def take(number: int, frame: FrameType | None) -> None:
+        first = not request.asked
+        request.take(number, frame)
+        if first:
+            raise Interrupted(number)
+
+    with _caught(take):
+        yield
+
+
+@contextmanager
+def _caught(take: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
-        signal.signal(number, request.take)
+    before = {number: signal.getsignal(number) for number in SIGNALS if not is_ignored(number)}
+    for number in before:
+        signal.signal(number, take)
     try:
-        yield request
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

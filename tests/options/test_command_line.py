@@ -3,8 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -174,14 +176,58 @@ def test_the_coarse_to_fine_schedule_is_for_its_generator() -> None:
     assert "phase I" in line and "stage global, for --generator pix2pixhd, not spade" in line
 
 
-def test_what_a_schedule_says_of_another_generator_is_dropped(tmp_path: Path) -> None:
+def test_what_a_schedule_says_of_another_generator_is_dropped_and_said(tmp_path: Path) -> None:
+    said: list[str] = []
     path = schedule_file(tmp_path, "--fadain-alpha 0.5\n--lambda-vgg 7")
-    assert parse_train(["--schedule", path]).generator.fadain_alpha == 0.5
-    options = parse_train(["--schedule", path, "--generator", "spade"])
+    assert parse_train(["--schedule", path], said.append).generator.fadain_alpha == 0.5
+    assert not said
+    options = parse_train(["--schedule", path, "--generator", "spade"], said.append)
     assert options.generator.fadain_alpha == 1.0 and options.loss.lambda_vgg == 7
+    needs = "--generator tsit --style-stream"
+    assert said == [f"{path}, line 2: --fadain-alpha 0.5 needs {needs}, and is left out"]
     path = schedule_file(tmp_path, "--generator spade --vae\n--latent-size 64")
-    options = parse_train(["--schedule", path, "--no-vae"])
+    said.clear()
+    options = parse_train(["--schedule", path, "--no-vae"], said.append)
     assert not options.generator.vae and options.generator.latent_size == 256
+    assert said == [f"{path}, line 3: --latent-size 64 needs --vae, and is left out"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "argv", "kept", "note"),
+    [
+        ("--lambda-vgg 20", ["--task", "translation"], ("lambda_vgg", 20.0), "--lambda-vgg 1"),
+        ("--discriminator-layers 4", ["--task", "translation"], ("discriminator_layers", 4),
+         "--discriminator-layers 3"),
+        ("--lambda-l1 7", ["--generator", "pix2pix"], ("lambda_l1", 7.0), "--lambda-l1 100"),
+        ("--beta1 0", ["--generator", "pix2pixhd"], ("beta1", 0.0), "--beta1 0.5"),
+        ("--ttur", ["--generator", "pix2pix"], ("ttur", True), "--no-ttur"),
+        ("--generator spade --halvings 6", ["--generator", "pix2pixhd"], ("halvings", 6),
+         "--halvings 5"),
+    ],
+)  # fmt: skip
+def test_a_persons_own_schedule_is_never_replaced_without_a_word(
+    tmp_path: Path, flags: str, argv: list[str], kept: tuple[str, object], note: str
+) -> None:
+    said: list[str] = []
+    path = schedule_file(tmp_path, flags)
+    options = parse_train(["--data", "DIR", "--schedule", path, *argv], said.append)
+    assert options.get(kept[0]) == kept[1]
+    (line,) = said
+    assert line.startswith(f"{path}, line 2: {flags.split(' --')[-1].removeprefix('--')[:4]}") or (
+        f"{path}, line 2: --" in line
+    )
+    assert f"was published with {note}" in line
+    # the command line goes before both, and what says the same needs no word
+    said.clear()
+    flag = note.split()
+    options = parse_train(["--data", "DIR", "--schedule", path, *argv, *flag], said.append)
+    assert not said
+
+
+def test_a_task_that_a_persons_schedule_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = schedule_file(tmp_path, "--start layout")
+    said = refused(["--data", "DIR", "--schedule", path, "--task", "translation"])
+    assert "--task translation needs --start noise: --start layout" in said
 
 
 @pytest.mark.parametrize(
@@ -245,6 +291,29 @@ def test_misspelt_flag_is_told_the_nearest(argv: list[str], line: str) -> None:
         (["--data", ""], "--input-path takes a text that is not empty"),
         (["--phase", "V"], "write one of I, II"),
         (["--name", "a/b"], "plain file name"),
+        (["--name", ".."], "plain file name"),
+        (["--name", "x" * 201], "plain file name"),
+        (["--name", "a\nb"], "plain file name"),
+        (["--name", "a\0b"], "takes a text that is not empty"),
+        (["--name="], "takes a text that is not empty"),
+        (["--name", "\udcb7"], r"--name takes a text in UTF-8: '\udcb7' is not"),
+        (["--data", "/data/\udcb7\udce7"], "--input-path takes a text in UTF-8"),
+        (["--seed", "٣"], "'٣' is not"),
+        (["--seed", "1_000"], "'1_000' is not"),
+        (["--lambda-vgg", "１"], "'１' is not"),
+        (["--lambda-vgg", "nan"], "nan is not"),
+        (["--lambda-vgg", "1e999"], "inf is not"),
+        (["--seed", "9" * 5000], "... (5000 characters) is not"),
+        (["--seed", "9" * 3000], "... (3000 characters) is not"),
+        (["--epoch-images", "9" * 400], "from 1 to 1000000000"),
+        (["--log-every", "1e30"], "'1e30' is not"),
+        (["--size", "0", "0"], "--height takes a whole number from 16 to 8192: 0 is not"),
+        (["--size", "-32", "32"], "from 16 to 8192: -32 is not"),
+        (["--a\nb"], r"no flag is called '--a\nb'"),
+        (["--schedule", "x" * 9999], "characters) is neither"),
+        (["--schedule", "a\0b"], "takes a text that is not empty"),
+        (["--schedule", "/"], "'/' is a folder; name the file in it"),
+        (["--schedule", "~nobody-of-that-name/x"], "is neither"),
         (["--schedule", "main", "--size", "380", "500"], "256 x 384 and 384 x 512"),
     ],
 )
@@ -267,6 +336,13 @@ def test_derived_name(path: str, name: str) -> None:
     assert parse_train(["--data", path]).training.name == f"{name}-quick-tsit"
 
 
+def test_a_derived_name_is_no_longer_than_a_name_may_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'山' * 60}.txt"
+    path.write_text(ROW)
+    name = parse_train(["--data", "风" * 60, "--schedule", str(path)]).training.name
+    assert name == f"{'风' * 26}-{'山' * 26}-tsit"
+
+
 def test_derived_name_of_the_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lakes" / "x").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "lakes" / "x")
@@ -281,7 +357,7 @@ def test_translation_brings_what_it_was_published_with(tmp_path: Path) -> None:
     assert quick.training.schedule == "quick" and not quick.loss.vgg_required
     published = parse_train([*base, "--schedule", "translation"])
     assert parse_train(["--data", "DIR", "--schedule", "translation"]) == published
-    mine = parse_train([*base, "--schedule", schedule_file(tmp_path, "--lambda-vgg 20")])
+    mine = parse_train([*base, "--schedule", schedule_file(tmp_path, "--epoch-images 9")])
     for options in (quick, published, mine):
         assert options.generator.generator == "tsit" and options.generator.start == "noise"
         assert options.discriminator.discriminator_layers == 3
@@ -333,7 +409,7 @@ def test_submission_with_the_contests_flags() -> None:
     ("argv", "rule"),
     [
         (["--batchsize", "3"], "did you mean --batch-size?"),
-        (["--batch_size", "0"], "--batch-size takes a whole number of 1 or more"),
+        (["--batch_size", "0"], "--batch-size takes a whole number from 1 to 1000000000"),
         (["--weights", "best"], "one of ema, raw"),
         (["--classes", "3"], "no flag is called --classes"),
         (["--name", "../x"], "plain file name"),
@@ -387,3 +463,40 @@ def test_a_wrong_flag_does_not_change_argv() -> None:
     argv = ["--lambda_vgg", "3"]
     parse_train(argv)
     assert argv == ["--lambda_vgg", "3"]
+
+
+VALUES = [
+    *("", " ", "-", "--", "=", "-1", "+1", "0", "1", "7", "1.5", "1e30", "-1e30", "nan", "-inf"),
+    *("9" * 400, "9" * 5000, "0x10", "1_0", "٣", "１２", "true", "none", "None", "normal", "more"),
+    *("..", ".", "/", "a/b", "~", "~nobody/x", "x" * 5000, "a\0b", "a\nb", "\udcb7", "风景", "%s"),
+    *("--", "--help-me", "-h1", "@file", "tsit", "spade", "pix2pix", "pix2pixhd", "translation"),
+    *("main", "quick", "aux", "cuda", "float16", "hinge", "batch", "noise", "ema", "16", "384"),
+]
+
+
+@pytest.mark.parametrize("parse", [parse_train, parse_test])
+def test_whatever_is_typed_is_options_or_one_line(parse: Callable[[list[str]], object]) -> None:
+    random = Random(7)
+    fields = [*RUN_FIELDS.values()] if parse is parse_train else [*option_fields(TestOptions)]
+    flags = ["--size", *(name for option in fields for name in (option.flag, *option.aliases))]
+    flags += [f"--no-{flag[2:]}" for flag in flags] + [flag.replace("-", "_") for flag in flags]
+    flags += [flag[: len(flag) // 2] for flag in flags[:9]]
+    outcomes = Counter()
+    for _ in range(4000):
+        argv = []
+        for _ in range(random.choice((1, 1, 1, 2, 3))):
+            flag, value = random.choice(flags), random.choice(VALUES)
+            form = random.randrange(6)
+            argv += [[flag, value], [f"{flag}={value}"], [flag], [value], [flag, value, value],
+                     [flag, random.choice(VALUES)]][form]  # fmt: skip
+        try:
+            parse(argv)
+        except UserError as error:
+            assert "\n" not in str(error) and len(str(error)) < 900, argv
+            str(error).encode()
+            outcomes["refused"] += 1
+        except SystemExit as done:
+            assert done.code == 0
+        else:
+            outcomes["taken"] += 1
+    assert min(outcomes["refused"], outcomes["taken"]) > 30

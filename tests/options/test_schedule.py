@@ -133,7 +133,37 @@ def test_missing_file_names_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'mian' is neither; write --schedule main"):
         load_schedule("mian")
     with pytest.raises(UserError, match="is neither; write one of aux, main, pix2pixhd, quick"):
+        load_schedule(str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="is a folder; name the file in it"):
         load_schedule(str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_editors_of_windows_save_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "x.txt"
+    text = f"# 风景\n--seed 7\n{TABLE}I 3 1 total 2e-4\n".replace("\n", "\r\n")
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path.write_bytes((mark + text).encode(encoding))
+    assert load_schedule(str(path)).flags == {"--seed": "7"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x7fELF\2\1\1\0\0", bytes(3000), b"x" * 5000, b"\xff\xfe\0", b"\0\0\0"]
+)
+def test_a_binary_file_is_one_short_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_schedule(str(path))
+    line = str(caught.value).replace(str(path), "x.txt")
+    assert line.startswith("x.txt") and line.isprintable() and len(line) < 400
+
+
+@pytest.mark.parametrize("cell", ["٣", "1_0", "9" * 400, "1e9", "10000000001", "-1"])
+def test_a_count_that_is_none(cell: str) -> None:
+    for row in (f"I {cell} 1 total 2e-4", f"I 3 {cell} total 2e-4"):
+        with pytest.raises(UserError, match="is a whole number from 1 to 1000000000"):
+            parse(TABLE + row)
 
 
 def test_file_that_is_no_text(tmp_path: Path) -> None:

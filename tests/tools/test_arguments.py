@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import importlib
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
 from options.errors import UserError
 from tools.arguments import ToolParser, exit_codes
+from training.stop import Interrupted
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
             "error: the GPU's memory must",
         ),
         (KeyboardInterrupt(), 130, "stopped: nothing was written"),
+        (Interrupted(signal.SIGTERM), 143, "stopped: nothing was written"),
+        (Interrupted(signal.SIGHUP), 143, "stopped: nothing was written"),
+        (ImportError("libGL.so.1: no\nsuch file", name="cv2"), 2, "cv2 does not (libGL.so.1: no"),
+        (RuntimeError("Could not determine home directory."), 2, "there must be a home folder"),
+        (OSError(28, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
+        (UserError("a\nb\x1b[31m\udcb7 is not; mend it"), 2, r"error: a b\x1b[31m\udcb7 is not"),
     ],
 )
 def test_what_ends_a_program_is_one_line(
@@ -85,3 +96,67 @@ def test_other_codes_flags_and_faults_pass() -> None:
 def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:
     with pytest.raises(UserError, match="unrecognized arguments: --sizes; --help lists the flags"):
         ToolParser("name", "What it does.").parse_args(["--sizes"])
+
+
+TOOLS = [
+    *("benchmark", "convert_checkpoint", "cuda_build", "doctor", "evaluate_filter"),
+    *("filter_dataset", "gpu_acceptance", "imitate_gpu", "make_demo_data", "set_up"),
+]
+
+
+class Parsed(Exception):
+    """The flags are read; what the tool does with them is not tried."""
+
+
+VALUES = [
+    *("", " ", "-", "--", "-1", "0", "3", "0.5", "1e30", "nan", "-inf", "9" * 400, "9" * 5000),
+    *(
+        "1_0",
+        "٣",
+        "true",
+        "..",
+        "/",
+        "~nobody/x",
+        "x" * 5000,
+        "a\0b",
+        "a\nb",
+        "\udcb7",
+        "风景",
+        "%s",
+    ),
+    *("speed", "loader", "timing", "ema", "torch", "cpu", "spade", "@file"),
+]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_whatever_is_typed_is_flags_or_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = importlib.import_module(f"tools.{name}")
+    flags: set[str] = set()
+    parse = ToolParser.parse_args
+
+    def parse_args(parser: ToolParser, argv: Any = None, namespace: Any = None) -> Any:
+        flags.update(flag for action in parser._actions for flag in action.option_strings)
+        parse(parser, argv)
+        raise Parsed
+
+    monkeypatch.setattr(ToolParser, "parse_args", parse_args)
+    random = Random(7)
+    for _ in range(400):
+        argv = []
+        for _ in range(random.randrange(4)):
+            flag = random.choice([*sorted(flags), "--input_path", "--nothing"])
+            value = random.choice(VALUES)
+            argv += random.choice(([flag, value], [f"{flag}={value}"], [flag], [value]))
+        try:
+            code = tool.main(argv)
+        except Parsed:
+            continue
+        except SystemExit as done:
+            assert done.code == 0 and {"-h", "--help"} & set(argv), argv
+            capsys.readouterr()
+            continue
+        said = capsys.readouterr().err
+        assert code == 2 and said.startswith("error: "), argv
+        assert len(said.splitlines()) == 1 and len(said) < 500, argv

@@ -523,6 +523,43 @@ def test_a_home_that_cannot_be_written_is_an_error(stub: Stub) -> None:
     assert "cannot be written" in done.stdout
 
 
+def test_a_home_that_is_no_whole_path_is_an_error(stub: Stub) -> None:
+    done = stub.run(HOME="home")
+    assert done.returncode == 2
+    assert f"set HOME={stub.folder / 'home'}" in done.stdout
+
+
+def test_without_locks_the_set_up_goes_on_with_a_warning(stub: Stub) -> None:
+    refuse = (
+        "import errno, fcntl\n"
+        "def refuse(*_): raise OSError(errno.ENOLCK, 'No locks available')\n"
+        "fcntl.flock = refuse\n"
+    )
+    done = stub.run(refuse + PROGRAM, DEVICE="cpu")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"warning: the file system of {stub.folder / 'home/.cache/jittor/landscape'} has no locks "
+        "(No locks available): let no two programs" in done.stderr
+    )
+
+
+def test_what_would_stop_a_start_is_known_before_other_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(set_up.INHERITED, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    set_up.check_machine()
+    assert (tmp_path / ".cache/jittor/landscape").is_dir()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        set_up.check_machine()
+    monkeypatch.setenv("cc_path", "/nowhere/g++")
+    with pytest.raises(UserError, match="no C\\+\\+ compiler"):
+        set_up.check_machine()
+
+
 def test_a_missing_compiler_is_an_error(stub: Stub) -> None:
     done = stub.run(PATH="/nowhere")
     assert done.returncode == 2

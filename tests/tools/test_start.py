@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from tools.cuda_home import CudaHome
 from tools.set_up import Route
 from tools.start import check_precision, least_capability
 
+REPOSITORY = Path(__file__).parents[2]
 CUDA_12 = CudaRoute(
     name="cuda12.2",
     toolkit=Toolkit(Path("/cuda/bin/nvcc"), (12, 2), (8, 9)),
@@ -49,6 +53,27 @@ def test_what_a_route_has_not_is_refused_in_a_line(
         check_precision(precision, route(cuda), capability)
     assert reason in str(error.value) and f"--precision {precision} " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_import_of_jittor_leaves_signals_as_they_were(tmp_path: Path) -> None:
+    """A stub of Jittor takes signals as Jittor does: behind Python's back."""
+    (tmp_path / "jittor.py").write_text(
+        "import os, signal\n"
+        "seen = os.environ.get('JPY_PARENT_PID')\n"
+        "for number in (signal.SIGQUIT, signal.SIGCHLD):\n"
+        "    signal.signal(number, lambda *_: None)\n"
+    )
+    code = (
+        "import os, signal, sys\n"
+        "from tools.start import import_jittor\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)\n"
+        "before = [signal.getsignal(number) for number in numbers]\n"
+        "assert import_jittor().seen and 'JPY_PARENT_PID' not in os.environ\n"
+        "assert [signal.getsignal(number) for number in numbers] == before\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_what_it_has_is_taken() -> None:

@@ -22,7 +22,10 @@ def work():
     print("child", os.getpid(), flush=True)
     signal.signal(signal.SIGINT, lambda *_: print("asked", flush=True))
     signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+    signal.signal(signal.SIGHUP, lambda *_: print("hung up", flush=True))
 """
+# for a child that heeds what it has inherited
+PLAIN = HEAD.rpartition("    signal.signal(signal.SIGINT")[0]
 
 
 @pytest.fixture
@@ -35,13 +38,21 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-def start(started: list[subprocess.Popen[str]], work: str) -> tuple[subprocess.Popen[str], int]:
+def start(
+    started: list[subprocess.Popen[str]],
+    work: str,
+    ignored: tuple[signal.Signals, ...] = (),
+    head: str = HEAD,
+) -> tuple[subprocess.Popen[str], int]:
     """A program whose work is the given lines, and its child; its group is like a terminal's."""
-    code = HEAD + textwrap.indent(textwrap.dedent(work), "    ") + "\nsys.exit(supervise(work))"
+    code = head + textwrap.indent(textwrap.dedent(work), "    ") + "\nsys.exit(supervise(work))"
+    trap = " ".join(number.name.removeprefix("SIG") for number in ignored)
+    shell = (f"trap '' {trap}; " if trap else "") + 'exec "$@"'
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        ["sh", "-c", shell, "sh", sys.executable, "-c", code],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
@@ -89,7 +100,7 @@ def test_the_child_gets_ctrl_c_and_what_it_started_does_not(
 
 @pytest.mark.parametrize(
     ("number", "word"),
-    [(signal.SIGINT, "asked"), (signal.SIGTERM, "told"), (signal.SIGHUP, "told")],
+    [(signal.SIGINT, "asked"), (signal.SIGTERM, "told"), (signal.SIGHUP, "hung up")],
 )
 def test_each_signal_is_handed_on(
     started: list[subprocess.Popen[str]], number: signal.Signals, word: str
@@ -100,8 +111,19 @@ def test_each_signal_is_handed_on(
     assert (output, process.returncode) == (f"{word}\n", 3)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        (signal.SIGINT, signal.SIGINT, 130),
+        (signal.SIGTERM, signal.SIGTERM, 143),
+        (signal.SIGINT, signal.SIGTERM, 143),
+    ],
+)
 def test_the_second_kills_at_once_with_all_that_was_started(
     started: list[subprocess.Popen[str]],
+    first: signal.Signals,
+    second: signal.Signals,
+    code: int,
 ) -> None:
     process, child = start(
         started,
@@ -113,13 +135,82 @@ def test_the_second_kills_at_once_with_all_that_was_started(
     )
     assert process.stdout is not None
     compiler = int(process.stdout.readline())
-    process.send_signal(signal.SIGINT)
+    process.send_signal(first)
     time.sleep(0.2)
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 128 + signal.SIGKILL
+    process.send_signal(second)
+    assert process.wait(10) == code
     time.sleep(0.1)
     assert gone(child) and gone(compiler)
+    assert process.stderr is not None
+    assert process.stderr.read() == "killed; what was saved before stays\n"
+
+
+def test_a_terminal_that_closes_hangs_up_more_than_once_and_kills_nothing(
+    started: list[subprocess.Popen[str]],
+) -> None:
+    process, _ = start(started, "time.sleep(1); return 3")
+    # the kernel, the shell, and a session manager that stops what is left; at the end, too
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+        time.sleep(0.1)
+    output, _ = process.communicate(timeout=10)
+    assert output == "hung up\nhung up\ntold\nhung up\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT]
+)
+def test_what_was_ignored_at_the_start_stays_ignored(
+    started: list[subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    work = "time.sleep(.6); return 3"
+    process, child = start(started, work, ignored=(number,), head=PLAIN)
+    for _ in range(2):
+        os.killpg(process.pid, number)
+        os.kill(child, number)
+        time.sleep(0.1)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors) == (3, "", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_beside_an_ignored_signal_the_others_are_heard(
+    started: list[subprocess.Popen[str]], number: signal.Signals, code: int
+) -> None:
+    others = tuple({signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - {number})
+    process, child = start(started, "time.sleep(9)", ignored=others, head=PLAIN)
+    process.send_signal(number)
+    assert process.wait(10) == code
+    assert gone(child)
+
+
+def test_a_child_that_may_not_be_asked_ends_with_its_parent_all_the_same(
+    started: list[subprocess.Popen[str]],
+) -> None:
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    process, child = start(started, "time.sleep(9)", ignored=every, head=PLAIN)
+    process.kill()
+    process.wait(10)
+    time.sleep(0.2)
+    assert gone(child)
+
+
+def test_children_can_be_waited_for_where_their_signal_was_ignored(
+    started: list[subprocess.Popen[str]],
+) -> None:
+    work = "return subprocess.run(['sh', '-c', 'exit 5']).returncode"
+    process, _ = start(started, work, ignored=(signal.SIGCHLD,), head=PLAIN)
+    assert process.wait(10) == 5
+
+
+def test_out_of_memory_is_a_line() -> None:
+    done = run("os.kill(os.getpid(), signal.SIGKILL)")
+    assert done.returncode == 137
+    assert done.stderr.startswith("killed (exit code 137), not by this program: most often memory")
 
 
 def test_the_child_stops_when_its_parent_is_killed(started: list[subprocess.Popen[str]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -50,6 +51,25 @@ def test_one_process_trains_a_run(tmp_path: Path) -> None:
     assert "another one is training" in second.stderr
     folder.close()
     assert subprocess.run(command, cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_locks_a_run_is_trained_with_a_warning(
+    tmp_path: Path,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    folder = RunFolder(tmp_path, "run")
+    folder.open()
+    folder.close()
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: the file system of {tmp_path / 'run'} has no locks (")
+    assert said.endswith("): start no second training of this run\n")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from training.stop import stop_on_signal
+from training.stop import Interrupted, Stopped, interrupt_on_signal, stop_on_signal
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_a_request(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with stop_on_signal() as request:
@@ -52,6 +52,47 @@ def test_the_second_one_kills() -> None:
     )
     assert done.returncode == -signal.SIGINT
     assert done.stdout == ""
+
+
+def test_hanging_up_never_kills() -> None:
+    with stop_on_signal() as request:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.02)
+        assert request.number == signal.SIGHUP
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.02)
+        assert request.number == signal.SIGHUP  # the first one's
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as request, interrupt_on_signal():
+            os.kill(os.getpid(), number)
+            time.sleep(0.02)
+            assert not request.asked
+            other = signal.SIGHUP if number == signal.SIGTERM else signal.SIGTERM
+            with pytest.raises(Interrupted):
+                os.kill(os.getpid(), other)
+                time.sleep(1)
+            # what a request has made ready to kill is not what was ignored
+            assert signal.getsignal(number) == signal.SIG_IGN
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_program_with_nothing_to_finish_is_interrupted(number: signal.Signals, code: int) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, interrupt_on_signal():
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+    assert isinstance(caught.value, Interrupted) and caught.value.exit_code == code
+    assert Stopped(number).exit_code == code
 
 
 def test_a_forked_child_ends_at_sigterm() -> None:
