@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
-    from training.preparation import check_cheaply
+    from training.preparation import check_cheaply, with_first_id
 
     rank, processes = rank_in_job()
     if rank == 0:
@@ -48,6 +48,7 @@ def run(options: RunOptions, schedule: Schedule) -> int:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
+    options = with_first_id(options, silent=rank > 0)
     if rank == 0:
         missing = check_cheaply(options, schedule, processes)
         if missing:
@@ -80,6 +81,7 @@ def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None
         place,
         classes=data.classes,
         unknown_label=data.unknown_label,
+        first_id=data.first_id,
         workers=data.workers,
     )
     print(*made.lines, f"why: {made.output_path / 'report.html'}", sep="\n", end="\n\n", flush=True)
@@ -137,7 +139,9 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     wanted = TestOptions(
         name=training.name, results_path=training.results_path, device=training.device
     )
-    return submit(plan_submission(wanted))
+    plan = plan_submission(wanted)
+    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
+    return submit(plan)
 
 
 def _find_missing_test_data(options: RunOptions) -> tuple[str, str]:
@@ -168,9 +172,9 @@ def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:
         return 0
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(path)))
-    from training.preparation import describe_run
+    from training.preparation import describe_run, with_first_id
 
-    print(describe_run(options, schedule))
+    print(describe_run(with_first_id(options), schedule))
     return 0
 
 

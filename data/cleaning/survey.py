@@ -36,8 +36,8 @@ from data.labels import read_label
 from data.transforms import map_unknown
 from data.workers import InlinePool, ProcessPool, Progress
 
-# Raised whenever a measure gives other numbers than before.
-VERSION = 1
+# Raised whenever a measure gives other numbers than before, or a label other ids.
+VERSION = 2
 # Pairs that a helper is handed at a time; pairs between two writes of the cache.
 _CHUNK, _BATCH = 4, 128
 _THUMB = 160
@@ -45,10 +45,11 @@ _THUMB = 160
 
 @dataclass(frozen=True)
 class Settings:
-    """How the labels are read: known classes 0..classes-1, and the id of unknown pixels."""
+    """How the labels are read: number of classes, ids of unknown pixels and of the first class."""
 
     classes: int
     unknown_label: int | None = None
+    first_id: int = 0
 
     @property
     def unknown(self) -> int | None:
@@ -59,7 +60,13 @@ class Settings:
     def form(self) -> str:
         """All that a pair's numbers depend on besides its files."""
         names = " ".join(PAIR_MEASURES)
-        return f"{VERSION} {self.classes} {self.unknown_label} {SIDE} {GRID} {names}"
+        ids = f"{self.classes} {self.unknown_label}" + f" {self.first_id}" * bool(self.first_id)
+        return f"{VERSION} {ids} {SIDE} {GRID} {names}"
+
+    @property
+    def ids(self) -> range:
+        """The ids of the classes in the files."""
+        return range(self.first_id, self.first_id + self.classes)
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class _Measurer:
             key = content_key(pair.image_path, pair.label_path, form=settings.form)
             if key in self._stored:
                 return key, None, []
-            label = read_label(pair.label_path, settings.classes)
+            label = read_label(pair.label_path, settings.ids.stop)
             image = read_image(pair.image_path, *(_half(n) for n in label.shape))
         except (OSError, PictureError):
             return "", None, self._faults(pair)
@@ -182,11 +189,12 @@ class _Measurer:
         if settings.unknown_label is not None and settings.unknown_label < len(ids):
             ids[settings.unknown_label] = 0
         # The rules and their words are the check's; only what may break them is asked there.
-        if ids[settings.classes :].any() or not _same_shape(image.shape, label.shape):
+        outside = ids[: settings.ids.start].any() or ids[settings.ids.stop :].any()
+        if outside or not _same_shape(image.shape, label.shape):
             faults = self._faults(pair)
             if faults:
                 return "", None, faults
-        layout = map_unknown(label, settings.classes, settings.unknown_label)
+        layout = map_unknown(label, settings.classes, settings.unknown_label, settings.first_id)
         found = find(image, layout, settings)
         features: dict[str, NDArray] = {
             "classes": found.segments.classes,
@@ -203,8 +211,13 @@ class _Measurer:
         return key, row, []
 
     def _faults(self, pair: Pair) -> list[Fault]:
+        settings = self._settings
         report = check_pairs(
-            [pair], self._settings.classes, self._settings.unknown_label, workers=0
+            [pair],
+            settings.classes,
+            settings.unknown_label,
+            workers=0,
+            first_id=settings.first_id,
         )
         return report.faults
 

@@ -62,17 +62,17 @@ def test_each_bad_file_is_named_with_its_fault(
         progress=lambda done, total: seen.append((done, total)),
     )
     expected = {
-        f"{stems[0]}.jpg": "the file must not be empty: 0 bytes",
-        f"{stems[1]}.jpg": "the file must be whole: image file is truncated",
-        f"{stems[2]}.png": "a photograph must be RGB, RGBA, CMYK, grey or palette with 8 bits",
-        f"{stems[3]}.png": "ids must be 0..28: id 77; mend the label, or give --classes 78, or "
-        "--unknown_label 77 if",
-        f"{stems[4]}.png": "a label must have its photograph's size (height x width) or aspect "
+        f"{stems[0]}.jpg": "a picture: an empty file",
+        f"{stems[1]}.jpg": "a complete picture: damage (image file is truncated",
+        f"{stems[2]}.png": "a photograph of 8 bits per channel",
+        f"{stems[3]}.png": "ids 0..28: id 77; fix the label, or give --classes 78, or "
+        "--unknown-label 77 if",
+        f"{stems[4]}.png": "its photograph's size (height x width) or aspect "
         "ratio: label 24 x 24, photograph 24 x 32",
-        f"{stems[5]}.jpg": "a file must have a partner: a label of the same stem",
-        f"{stems[6]}.png": "a file must have a partner: a photograph of the same stem",
-        f"{stems[7]}.jpg": f"a stem must belong to one file: {stems[7]}.jpg, {stems[7]}.png",
-        "été 湖.png": "the file must not be empty",
+        f"{stems[5]}.jpg": "a partner: a label of the same stem: none",
+        f"{stems[6]}.png": "a partner: a photograph of the same stem: none",
+        f"{stems[7]}.jpg": f"one file for a stem: {stems[7]}.jpg, {stems[7]}.png",
+        "été 湖.png": "a picture: an empty file",
     }
     faults = _faults(report)
     assert faults.keys() == expected.keys()
@@ -105,11 +105,11 @@ def test_too_many_bad_pairs_stop_the_run(make_dataset: Callable[..., Path]) -> N
         "2 of 20",
         "picture 003.png",
         "id 200",
-        "--bad_pair_limit",
+        "--bad-pair-limit",
         "check.txt",
     ):
         assert part in message
-    with pytest.raises(UserError, match="at least one pair must be good: 20 of 20"):
+    with pytest.raises(UserError, match="at least one good pair, got 20 of 20"):
         check_pairs(find_pairs(root), 1).require(1)
 
 
@@ -163,9 +163,9 @@ def test_instances_are_checked_where_asked_for(make_dataset: Callable[..., Path]
     report = check_pairs(find_pairs(root), 29, instances=True)
     rules = [f"{fault.rule}: {fault.value}" for fault in report.faults]
     assert rules == [
-        "an instance map must have its label's size: there is no map",
-        "the file must not be empty: 0 bytes",
-        "an instance map must have its label's size: map 12 x 16, label 24 x 32",
+        "an instance map of its label's size: none",
+        "a picture: an empty file",
+        "an instance map of its label's size: map 12 x 16, label 24 x 32",
     ]
     assert not check_pairs(find_pairs(root), 29).faults
     for path in maps.iterdir():
@@ -206,7 +206,7 @@ def test_cache_reads_changed_pairs_only(
     assert len(changed.faults) == 1
     check(classes=28)
     assert len(read) == 6
-    for damaged in ("", "[]", '{"form": [1, 29, false], "pairs": {"picture 000": 3}}'):
+    for damaged in ("", "[]", '{"form": [2, 29, false], "pairs": {"picture 000": 3}}'):
         cache.write_text(damaged)
         assert check() == changed and len(read) == 6
 
@@ -240,12 +240,12 @@ def test_photographs_that_cannot_be_used(tmp_path: Path) -> None:
     assert [photograph.stem for photograph in report.good] == ["p0", "p5"]
     faults = _faults(report)
     assert list(faults) == ["p1.jpg", "p2.jpg", "p3.jpg", "p4.jpg"]
-    assert "must be whole" in faults["p1.jpg"] and "0 bytes" in faults["p3.jpg"]
-    assert "a stem must belong to one file: p4.jpg, p4.png" in faults["p4.jpg"]
+    assert "a complete picture" in faults["p1.jpg"] and "empty" in faults["p3.jpg"]
+    assert "one file for a stem: p4.jpg, p4.png" in faults["p4.jpg"]
     assert report.checked == 6
     assert report.text().startswith(f"Checked 6 photographs in {folder}\n2 good, 4 bad (66.67%)")
     assert "1 photograph of 24 x 64 resized to 24 x 32, stretched by 100%" in report.notes
-    with pytest.raises(UserError, match="at most 5% of the photographs may be bad: 4 of 6 are"):
+    with pytest.raises(UserError, match="at most 5% of bad photographs, got 4 of 6"):
         report.require(0.05)
     style = check_photographs(found.style, size=(24, 32))
     assert not style.faults and "1 photograph of mode L read as RGB" in style.notes
@@ -263,7 +263,7 @@ def test_photographs_are_not_read_twice(tmp_path: Path, monkeypatch: pytest.Monk
         return inspect_image(path)
 
     monkeypatch.setattr(data.check, "inspect_image", inspect)
-    cache = tmp_path / "cache.json"
+    cache = tmp_path / ".cache.json"
     reports = [check_photographs(find_content(tmp_path), cache_path=cache) for _ in range(2)]
     assert read == ["a.png", "b.png"] and reports[0] == reports[1]
     _grey(tmp_path / "b.png", 2, (30, 30))

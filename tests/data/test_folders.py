@@ -93,26 +93,26 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path: Path
         find_pairs(tmp_path)
     message = str(caught.value)
     assert "train/imgs + train/labels" in message and "train_img + train_label" in message
-    assert "it holds photos/, readme.txt" in message and "\n" not in message
+    assert "got photos/, readme.txt" in message and "\n" not in message
     _touch(tmp_path / "photos/train/imgs/a.jpg", tmp_path / "photos/train/labels/a.png")
-    with pytest.raises(UserError, match=r"did you mean .*photos\?"):
+    with pytest.raises(UserError, match=r"Did you mean .*photos\?"):
         find_pairs(tmp_path)
 
 
 def test_no_common_stem_is_said(tmp_path: Path) -> None:
     _touch(tmp_path / "imgs/a_photo.jpg", tmp_path / "labels/a_label.png")
-    with pytest.raises(UserError, match=r"share their stem: .*a_photo\.jpg.*a_label\.png"):
+    with pytest.raises(UserError, match=r"share their stems .*a_photo\.jpg.*a_label\.png"):
         find_pairs(tmp_path)
 
 
 @pytest.mark.parametrize("find", [find_pairs, find_test_layouts, pictures_by_stem])
 def test_missing_folder_and_file(tmp_path: Path, find: Callable[[Path], object]) -> None:
-    with pytest.raises(UserError, match=r"must exist: .*nowhere/deep; of its path only"):
+    with pytest.raises(UserError, match=r"nowhere/deep: expected a folder, .* of its path only"):
         find(tmp_path / "nowhere" / "deep")
     _touch(tmp_path / "file")
-    with pytest.raises(UserError, match="file is a file"):
+    with pytest.raises(UserError, match="file: expected a folder, got a file"):
         find(tmp_path / "file")
-    with pytest.raises(UserError, match="it holds nothing"):
+    with pytest.raises(UserError, match="got nothing"):
         (tmp_path / "empty").mkdir()
         find(tmp_path / "empty")
 
@@ -134,13 +134,13 @@ def test_layouts_of_a_part_go_before_a_stray_picture(tmp_path: Path) -> None:
 
 def test_layouts_that_would_share_an_output_are_refused(tmp_path: Path) -> None:
     _touch(tmp_path / "a.png", tmp_path / "a.PNG")
-    with pytest.raises(UserError, match=r"distinct stems: a is a\.PNG, a\.png"):
+    with pytest.raises(UserError, match=r"distinct stems, got a\.PNG, a\.png"):
         find_test_layouts(tmp_path)
 
 
 def test_no_layouts(tmp_path: Path) -> None:
     _touch(tmp_path / "train/labels/a.png")
-    with pytest.raises(UserError, match=r"must hold PNGs: .* did you mean .*train\?"):
+    with pytest.raises(UserError, match=r"expected layouts \(PNG.* Did you mean .*train\?"):
         find_test_layouts(tmp_path)
 
 
@@ -171,7 +171,7 @@ def test_a_missing_half_of_unpaired_photographs(tmp_path: Path, there: str, miss
     with pytest.raises(UserError, match=f"{missing} has no photographs"):
         find_unpaired(root)
     _touch(root / missing / "a.jpg")
-    with pytest.raises(UserError, match=f"did you mean {root}"):
+    with pytest.raises(UserError, match=f"Did you mean {root}"):
         find_unpaired(tmp_path)
 
 
@@ -182,5 +182,5 @@ def test_content_is_a_folder_or_a_datasets_part(tmp_path: Path) -> None:
         _touch(tmp_path / part / "a.jpg")
         assert find_content(tmp_path).root == tmp_path / part
     _touch(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"distinct stems: a is a\.jpg, a\.png"):
+    with pytest.raises(UserError, match=r"distinct stems, got a\.jpg, a\.png"):
         find_content(tmp_path)

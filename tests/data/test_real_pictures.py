@@ -51,7 +51,7 @@ def test_wrong_class_count_is_explained() -> None:
     folder = find_pairs(DATASETS / "coco_stuff")
     report = check_pairs(folder, 182)
     assert report.faults
-    assert all("--unknown_label 255" in fault.mend for fault in report.faults)
+    assert all("--unknown-label 255" in fault.mend for fault in report.faults)
 
 
 def test_contest_layouts_keep_their_ids() -> None:

@@ -92,7 +92,7 @@ def test_faults_are_left_out_with_their_measure(selected: Path) -> None:
     copies = [rows["scene 003"], rows["scene 003 again"]]
     assert sorted(row["selection"] for row in copies) == ["1", "2"]
     assert copies[0]["group"] == copies[1]["group"] != ""
-    assert found["empty"] == ("-1", "") and "must not be empty" in rows["empty"]["reason"]
+    assert found["empty"] == ("-1", "") and "an empty file" in rows["empty"]["reason"]
     assert "a partner: a photograph" in rows["alone 湖"]["reason"]
     clean = [found[f"scene {index:03d}"][0] for index in range(50) if index != 3]
     assert clean.count("2") >= 47
@@ -235,12 +235,12 @@ def _with(*flags: str) -> Callable[[Path], list[str]]:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (_empty, "a dataset folder must hold photographs and labels"),
-        (_empty_folders, "a dataset folder must hold photographs and labels"),
+        (_empty, "expected photographs and labels in"),
+        (_empty_folders, "got none that can be read"),
         (_all_broken, "at least one pair must be readable: none of 2 is"),
         (_bad_ids, "at least one pair must be readable"),
         (_output_is_a_file, "need a folder that can be written"),
-        (_damaged_keep, "keep.txt must be UTF-8"),
+        (_damaged_keep, "keep.txt: expected readable UTF-8 text"),
         (_with("--target", "0.5", "0.9"), "--target takes the shares"),
         (_with("--target", "0.5"), "expected 2 arguments"),
         (_with("--workers", "-1"), "workers must be 0 or more"),

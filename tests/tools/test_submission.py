@@ -248,7 +248,7 @@ def test_bad_layouts_are_named_and_nothing_is_written(
     text = str(error.value)
     assert "\n" not in text
     assert "2 of 4 are not" in text and "tëst 6.png" in text and "id 77" in text
-    assert "tëst 8.png: the file must be whole" in text
+    assert "tëst 8.png: expected a complete picture" in text
     assert not (tmp_path / "results/run/submission").exists()
 
 

@@ -203,7 +203,7 @@ def test_what_is_checked_before_the_first_step(options: RunOptions, dataset: Pat
     log = Log(RunFolder(options.training.results_path, "run"))
     broken = dataset / "style/s1.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(UserError, match="at most 5% of the photographs may be bad: 1 of 2 are"):
+    with pytest.raises(UserError, match="at most 5% of bad photographs, got 1 of 2"):
         prepare_run(options, SCHEDULE, log)
     lenient = replace(options, data=replace(options.data, bad_pair_limit=0.5))
     preparation = prepare_run(lenient, SCHEDULE, log)
