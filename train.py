@@ -16,6 +16,7 @@ from pathlib import Path
 
 from options.command_line import parse_train
 from options.errors import UserError
+from options.paths import exists, expand
 from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
 from tools.arguments import exit_codes
@@ -70,9 +71,9 @@ def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None
     from training.run_folder import RunFolder
 
     data = options.data
-    place = Path(str(data.input_path)).expanduser() / "selections"
+    place = expand(str(data.input_path)) / "selections"
     # What a person has put there already, such as keep.txt, is never passed over.
-    if not place.exists() and why_not_writable(place):
+    if not exists(place) and why_not_writable(place):
         place = RunFolder(options.training.results_path, str(options.training.name)).selections
         print(f"the dataset is read-only: its selections are written into {place}")
     print(f"cleaning the dataset for {' and '.join(missing)}: {data.input_path}", flush=True)

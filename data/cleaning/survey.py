@@ -184,7 +184,9 @@ class _Measurer:
             label = read_label(pair.label_path, settings.ids.stop)
             image = read_image(pair.image_path, *(_half(n) for n in label.shape))
         except (OSError, PictureError):
-            return "", None, self._faults(pair)
+            rule, fix = "files that stay as they are", "run the same command again"
+            changed = Fault(pair.stem, pair.image_path, rule, "a change while reading", fix)
+            return "", None, self._faults(pair) or [changed]
         ids = np.bincount(label.ravel())
         if settings.unknown_label is not None and settings.unknown_label < len(ids):
             ids[settings.unknown_label] = 0
@@ -313,7 +315,10 @@ def _known(pair: Pair, stamps: dict[bytes, tuple[int, int, str]], settings: Sett
 
 def _stamps(pair: Pair, key: str, settings: Settings) -> list[tuple[bytes, int, int, str]]:
     paths = (pair.image_path, pair.label_path)
-    stats = [(_stamp_name(path, settings), path.stat()) for path in paths]
+    try:
+        stats = [(_stamp_name(path, settings), path.stat()) for path in paths]
+    except OSError:
+        return []  # gone since it was measured: the next start reads it again
     return [(name, stat.st_size, stat.st_mtime_ns, key) for name, stat in stats]
 
 
