@@ -38,6 +38,8 @@ from options.paths import show_path
 
 _ASPECT_TOLERANCE = 0.01
 _CACHE_VERSION = 2
+# Labels that are read in this process before helpers are started for the rest.
+_FEW = 24
 # Share of the labels with a color that must agree on its id, for the others to be the odd ones.
 _AGREEMENT = 0.95
 
@@ -221,10 +223,14 @@ def recognize_first_id(
         return 0
     labels = [pair.label_path for pair in folder.pairs]
     ids: set[int] = set()
-    for found in run_all(_IdReader, (classes + 1,), labels, workers=workers):
-        ids.update(found)
-    ids.discard(-1 if unknown_label is None else unknown_label)
-    return int(bool(ids) and min(ids) >= 1 and max(ids) == classes)
+    # Few labels tell as a rule that class 0 is there.
+    for part in (labels[:_FEW], labels[_FEW:]):
+        for found in run_all(_IdReader, (classes + 1,), part, workers=workers):
+            ids.update(found)
+        ids.discard(-1 if unknown_label is None else unknown_label)
+        if ids and min(ids) == 0:
+            return 0
+    return int(bool(ids) and max(ids) == classes)
 
 
 def check_photographs(
