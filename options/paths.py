@@ -60,7 +60,8 @@ def explain(path: Path | str, error: OSError | ValueError) -> tuple[str, str]:
         if target is not None:
             return f"a link to {target}, which is not there", "restore that or remove the link"
     if error.errno in _FAULTS:
-        return _FAULTS[error.errno]
+        found, fix = _FAULTS[error.errno]
+        return found + _where(path, error.errno), fix
     return (error.strerror or str(error) or type(error).__name__).lower(), "check the disk"
 
 
@@ -192,6 +193,21 @@ def _missing_folder(folder: Path) -> UserError:
         nearest = first_that(folder.absolute().parents, exists)
         found, fix = f"nothing; of its path only {nearest} is there", "correct the path"
     return UserError(f"{show_path(folder)}: expected a folder, got {found}. {sentence(fix)}")
+
+
+def _where(path: Path | str, number: int) -> str:
+    """Return which folder above a path is the cause of an error, for the end of `found`."""
+    if number not in (errno.EACCES, errno.ELOOP):
+        return ""
+    whole = Path(path).absolute()
+    for place in (*reversed(whole.parents), whole):
+        try:
+            os.stat(place)
+        except OSError as error:
+            # The right to look at an entry is that of its folder.
+            cause = place.parent if number == errno.EACCES else place
+            return f" at {show_path(cause)}" if error.errno == number and cause != whole else ""
+    return ""
 
 
 def _target_of_link(path: Path | str) -> str | None:
