@@ -192,10 +192,13 @@ def check_pairs(
     good_facts: list[_Facts] = []
     faults = _unpaired(folder) if folder is not None else []
     fix = _explain_ids({one for facts in facts_of for one in facts.ids}, kinds, unknown_label)
-    conflicts = _find_conflicts(listed, facts_of)
+    conflicts = find_color_conflicts(
+        [(pair.label_path, facts.colors) for pair, facts in zip(listed, facts_of, strict=True)]
+    )
     for pair, facts in zip(listed, facts_of, strict=True):
         found = _judge(pair, facts, kinds, unknown_label, instances, fix)
-        found += conflicts.get(pair.stem, [])
+        if pair.label_path in conflicts:
+            found.append(conflicts[pair.label_path])
         faults += found
         if not found:
             good.append(pair)
@@ -231,6 +234,35 @@ def recognize_first_id(
         if ids and min(ids) == 0:
             return 0
     return int(bool(ids) and max(ids) == classes)
+
+
+def find_color_conflicts(labels: Sequence[tuple[Path, Colors]]) -> dict[Path, Fault]:
+    """Return the faults of labels in which a color is another id than in others of the dataset.
+
+    An optimizer sorts each file's colors anew: the index is no id then, and no file tells it alone.
+    """
+    files: dict[int, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for path, colors in labels:
+        for color, one in colors:
+            files[color][one].append(path)
+    faults: dict[Path, Fault] = {}
+    for color, by_id in sorted(files.items()):
+        if len(by_id) == 1:
+            continue
+        usual = max(by_id, key=lambda one: len(by_id[one]))
+        agreed = len(by_id[usual]) >= _AGREEMENT * sum(map(len, by_id.values()))
+        for one, paths in by_id.items():
+            if agreed and one == usual:
+                continue
+            other = usual if one != usual else next(key for key in by_id if key != one)
+            rgb = (color >> 16, color >> 8 & 255, color & 255)
+            partner = show_path(by_id[other][0].name)
+            found = f"color {rgb} as id {one}, and as id {other} in {partner}"
+            fix = "its indices are no ids: save it as an 8-bit gray PNG of class ids"
+            rule = "a color that is one id in all labels"
+            for path in paths:
+                faults.setdefault(path, Fault(stem_of(path), path, rule, found, fix))
+    return faults
 
 
 def check_photographs(
@@ -366,37 +398,6 @@ def _explain_ids(ids: set[int], kinds: range, unknown_label: int | None) -> str:
     if unknown_label is None and (not others or wrong[-1] > max(others) + 1):
         fix += f", or --unknown-label {wrong[-1]} if that marks unknown"
     return fix
-
-
-def _find_conflicts(pairs: Sequence[Pair], facts_of: Sequence[_Facts]) -> dict[str, list[Fault]]:
-    """Return the faults of labels in which a color is another id than in others, by stem.
-
-    An optimizer sorts each file's colors anew: the index is no id then, and no file tells it alone.
-    """
-    files: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for number, facts in enumerate(facts_of):
-        for color, one in facts.colors:
-            files[color][one].append(number)
-    faults: dict[str, list[Fault]] = {}
-    for color, by_id in sorted(files.items()):
-        if len(by_id) == 1:
-            continue
-        total = sum(map(len, by_id.values()))
-        usual = max(by_id, key=lambda one: len(by_id[one]))
-        agreed = len(by_id[usual]) >= _AGREEMENT * total
-        for one, numbers in by_id.items():
-            if agreed and one == usual:
-                continue
-            other = usual if one != usual else next(key for key in by_id if key != one)
-            partner = pairs[by_id[other][0]].label_path.name
-            for number in numbers:
-                pair = pairs[number]
-                rgb = (color >> 16, color >> 8 & 255, color & 255)
-                found = f"color {rgb} as id {one}, and as id {other} in {show_path(partner)}"
-                fix = "its indices are no ids: save it as an 8-bit gray PNG of class ids"
-                rule = "a color that is one id in all labels"
-                faults.setdefault(pair.stem, [Fault(pair.stem, pair.label_path, rule, found, fix)])
-    return faults
 
 
 def _judge(

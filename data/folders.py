@@ -274,6 +274,11 @@ def pictures_by_stem(folder: Path | str) -> dict[str, Path]:
     return found
 
 
+def find_unused(folder: Path | str) -> list[Unused]:
+    """Return what lies in a folder of photographs and is none; UserError if it is not there."""
+    return _sort(existing_folder(folder))[1]
+
+
 def stem_of(path: Path | str) -> str:
     """Return a file name without suffix, in Unicode NFC: macOS writes the same name in NFD."""
     return unicodedata.normalize("NFC", Path(path).stem)

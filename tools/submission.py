@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from data.check import find_color_conflicts
 from data.folders import (
     CONTENT,
     STYLE,
@@ -35,11 +36,12 @@ from data.folders import (
     find_content,
     find_pairs,
     find_test_layouts,
+    find_unused,
     pictures_by_stem,
     stem_of,
 )
 from data.images import PictureError, inspect_image
-from data.labels import read_instances
+from data.labels import Colors, read_colored_label, read_instances
 from data.loader import read_layout, read_photograph
 from data.styles import (
     build_layout_index,
@@ -147,6 +149,8 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
         unused = layouts.unused
         _check_all(_LayoutChecker, (_reading(data),), paths, snapshot)
         styles = _find_styles(options, snapshot, layouts.root, paths)
+    if options.img_path is not None:
+        unused = unused + find_unused(options.img_path)
     instances = _find_instances(options, snapshot, paths)
     jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
     own_folder = options.output_path is None
@@ -278,34 +282,37 @@ class _LayoutChecker:
     def __init__(self, reading: dict[str, Any]) -> None:
         self.reading = reading
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: Path) -> tuple[str | None, Colors]:
         try:
             read_layout(path, **self.reading)
+            end = self.reading["classes"] + self.reading["first_id"]
+            return None, read_colored_label(path, end)[1]
         except PictureError as error:
-            return str(error)
-        return None
+            return str(error), ()
 
 
 class _PhotographChecker:
     """Likewise for a photograph."""
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: Path) -> tuple[str | None, Colors]:
         try:
             inspect_image(path)
         except PictureError as error:
-            return str(error)
-        return None
+            return str(error), ()
+        return None, ()
 
 
 def _check_all(
-    checker: Callable[..., Callable[[Path], str | None]],
+    checker: Callable[..., Callable[[Path], tuple[str | None, Colors]]],
     arguments: tuple[Any, ...],
     paths: Sequence[Path],
     snapshot: Snapshot,
 ) -> None:
     data = snapshot.options.data
     answers = run_all(checker, arguments, paths, workers=data.workers)
-    faults = [answer for answer in answers if answer is not None]
+    faults = [fault for fault, _ in answers if fault is not None]
+    labels = [(path, colors) for path, (_, colors) in zip(paths, answers, strict=True)]
+    faults += [str(fault) for fault in find_color_conflicts(labels).values()]
     if faults:
         more = f" And {len(faults) - SHOWN_FAULTS} more." if len(faults) > SHOWN_FAULTS else ""
         what = "layout" if data.task == "synthesis" else "photograph"

@@ -427,3 +427,27 @@ def test_unpaired_batches_do_not_depend_on_workers_processes_or_where_one_goes_o
 def test_contents_need_styles(unpaired: tuple[list[Photograph], list[Photograph]]) -> None:
     with pytest.raises(ValueError, match="styles must be at least 1: 0"):
         BatchLoader(unpaired[0], **SIZE, batch_size=1)
+
+
+def test_ids_that_count_from_one(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    pairs = find_pairs(make_dataset(4)).pairs
+    shifted = find_pairs(make_dataset(4, root=tmp_path / "shifted")).pairs
+    for pair in shifted:
+        stored = np.asarray(Image.open(pair.label_path)) + np.uint16(1)
+        stored[0] = 255
+        Image.fromarray(stored).save(pair.label_path)
+    batches = [
+        list(
+            BatchLoader(
+                chosen, **SIZE, batch_size=2, unknown_label=255, first_id=first, workers=0
+            ).epoch(0)
+        )
+        for chosen, first in ((pairs, 0), (shifted, 1))
+    ]
+    for plain, other in zip(*batches, strict=True):
+        assert (plain.layout[:, 1:] == other.layout[:, 1:]).all()
+        assert (other.layout[:, 0] == 29).all()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(shifted[0].label_path)
+    with pytest.raises(LabelError, match=r"ids 1\.\.29, got id 0 at row 0, column 0"):
+        read_layout(shifted[0].label_path, first_id=1)
+    assert (read_layout(shifted[0].label_path, first_id=1, unknown_label=0) == 29).all()

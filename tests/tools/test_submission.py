@@ -255,6 +255,30 @@ def test_layouts_of_other_formats_are_drawn_and_the_rest_is_named(
     assert drawn["a.jpg"] == drawn["b.jpg"] == drawn["c.jpg"] == drawn["d.jpg"]
 
 
+def test_photographs_that_are_not_used_are_named(run: TestOptions, tmp_path: Path) -> None:
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    for index in range(5, 9):
+        Image.new("RGB", (32, 24)).save(styles / f"tëst {index}.jpg")
+    (styles / "a.heic").touch()
+    plan = plan_submission(replace(run, img_path=str(styles)))
+    assert len(plan.unused) == 1 and "HEIC, of a phone" in plan.unused[0]
+
+
+def test_layouts_that_an_optimizer_has_sorted_are_refused(
+    run: TestOptions, dataset: Path, tmp_path: Path
+) -> None:
+    colors = np.array([[90, 200, 30], [200, 90, 30], [30, 90, 200], [250, 250, 10]], np.uint8)
+    for number, path in enumerate(sorted((dataset / "val/labels").iterdir())):
+        ids = np.asarray(Image.open(path))
+        order = np.roll(np.arange(CLASSES), number)
+        picture = Image.fromarray(np.argsort(order)[ids].astype(np.uint8), "P")
+        picture.putpalette(colors[order].tobytes())
+        picture.save(path)
+    with pytest.raises(UserError, match=r"4 of 4 are not: .*a color that is one id in all labels"):
+        plan_submission(run)
+
+
 def test_layouts_whose_ids_count_from_one(run: TestOptions, dataset: Path, tmp_path: Path) -> None:
     plain, _ = draw(replace(run, output_path=str(tmp_path / "plain")))
     snapshot = tmp_path / "results/run/checkpoints/generator-0001.safetensors"
