@@ -238,12 +238,14 @@ def _read_palette(
             )
             raise LabelError(path, rule, found, _FIX)
         if len(np.unique(reading)) < len(reading):
-            twice = np.setdiff1d(np.arange(len(reading)), np.unique(reading, return_index=True)[1])[
-                0
-            ]
+            _, first = np.unique(reading, return_index=True)
+            twice = np.setdiff1d(np.arange(len(reading)), first)[0]
             color = tuple(table[used[twice]].tolist())
             others = used[(reading == reading[twice])].tolist()
             found = f"color {color} at indices {others[0]} and {others[1]}"
+            raise LabelError(path, rule, found, _FIX)
+        if len(table) > 1 and (table == table[0]).all():
+            found = f"{len(table)} entries of one color, as if never filled"
             raise LabelError(path, rule, found, _FIX)
         hidden = [int(index) for index in used if index in transparent]
         if hidden:

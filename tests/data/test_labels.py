@@ -313,6 +313,10 @@ def test_palettes_that_allow_no_reading_or_two_are_faults(tmp_path: Path) -> Non
     # a table that was never filled, and one color at two indices
     _indexed(path, indices, [(0, 0, 0)] * 3)
     assert "color (0, 0, 0) at indices 0 and 1" in _refused(path)
+    _indexed(path, np.array([[3]]), [(0, 0, 0)] * 29)
+    assert "29 entries of one color, as if never filled" in _refused(path)
+    _indexed(path, np.array([[0]]), [(0, 0, 0)] * 29)
+    _assert_ids(path, np.array([[0]]))
     _indexed(path, indices, [colors[4], colors[2], colors[2]])
     assert "at indices 1 and 2" in _refused(path)
 
