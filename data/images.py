@@ -28,7 +28,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pixels of the largest picture that is read; 540 MB as RGB.
+# Pixels of the largest picture that is decoded; 540 MB as RGB. JPEGs are decoded smaller.
 _MOST_PIXELS = 178_956_970
 # Pillow's own limit is for servers; it warns at half of this.
 Image.MAX_IMAGE_PIXELS = None
@@ -112,10 +112,6 @@ def open_picture(
         if path.stat().st_size == 0:
             raise error(path, "a picture", "an empty file", _AGAIN)
         with Image.open(path) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                found = f"{picture.height} x {picture.width}"
-                most = f"at most {_MOST_PIXELS // 10**6} megapixels (height x width)"
-                raise error(path, most, found, "scale it down")
             yield picture
     except PictureError:
         raise
@@ -132,6 +128,16 @@ def open_picture(
             fix = "remove them: exiftool -all= FILE"
             raise error(path, "less than 64 MB of comments", "more", fix) from None
         raise error(path, "a complete picture", f"damage ({found})", _AGAIN) from None
+
+
+def check_pixels(
+    path: Path | str, picture: Image.Image, error: type[PictureError] = PictureError
+) -> None:
+    """Raise `error` if a picture would take too much memory, before it is decoded."""
+    if picture.width * picture.height > _MOST_PIXELS:
+        found = f"{picture.height} x {picture.width}"
+        most = f"at most {_MOST_PIXELS // 10**6} megapixels (height x width)"
+        raise error(path, most, found, "scale it down")
 
 
 def _describe_stranger(path: Path) -> tuple[str, str]:
@@ -164,6 +170,7 @@ def read_image(
             # the size wanted leaves the last halving to the better filter.
             wide, high = (height, width) if _swaps(turn) else (width, height)
             picture.draft(None, (2 * wide, 2 * high))
+        check_pixels(path, picture, ImageError)
         if turn is not None:
             picture = picture.transpose(turn)
         if picture.mode == "P" and "transparency" in picture.info:
@@ -180,6 +187,7 @@ def inspect_image(path: Path | str) -> ImageFacts:
         turn = _turn(picture)
         # Every byte is still parsed at an eighth of the size, in a third of the time.
         picture.draft(None, (max(1, width // 8), max(1, height // 8)))
+        check_pixels(path, picture, ImageError)
         picture.load()
     if _swaps(turn):
         height, width = width, height

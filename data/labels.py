@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.classes import CONTEST_CLASSES, palette
-from data.images import PictureError, open_picture
+from data.images import PictureError, check_pixels, open_picture
 
 # (color as 0xRRGGBB, id) of an indexed label: the same color must mean the same id in all files.
 Colors: TypeAlias = tuple[tuple[int, int], ...]
@@ -97,6 +97,7 @@ def read_instances(path: Path | str) -> NDArray[np.int32]:
 
 def _decode(path: Path | str) -> _Stored:
     with open_picture(path, LabelError) as picture:
+        check_pixels(path, picture, LabelError)
         if picture.format not in _FORMATS:
             rule = "a lossless label: PNG, BMP, TIFF or GIF"
             found = f"a {picture.format} file"

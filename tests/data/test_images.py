@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data.images import ImageError, PictureError, inspect_image, read_image
+from data.labels import read_label
 from options.errors import UserError
 
 
@@ -149,10 +150,21 @@ def test_files_that_are_something_else(tmp_path: Path, content: bytes, found: st
 
 def test_pictures_that_are_too_large(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    Image.new("1", (14000, 13000)).save(path)
-    for read in (read_image, inspect_image):
-        with pytest.raises(ImageError, match=r"at most 178 megapixels .*got 13000 x 14000\. Scale"):
+    Image.new("L", (14000, 13000)).save(path)
+    for read in (read_image, inspect_image, read_label):
+        with pytest.raises(
+            PictureError, match=r"at most 178 megapixels .*got 13000 x 14000\. Scale"
+        ):
             read(path)
+
+
+def test_a_jpeg_of_any_size_is_read_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("L", (14000, 13000), 90).save(path)
+    assert inspect_image(path).width == 14000
+    assert read_image(path, 384, 512).shape == (1625, 1750, 3)
+    with pytest.raises(ImageError, match="at most 178 megapixels"):
+        read_image(path)
 
 
 def test_large_pictures_are_read_without_a_warning(
