@@ -34,7 +34,7 @@ from data.images import PictureError, describe_fault, inspect_image
 from data.labels import Colors, read_colored_label, read_instances, read_label
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import show_path
+from options.paths import path_error, show_path
 
 _ASPECT_TOLERANCE = 0.01
 _CACHE_VERSION = 2
@@ -124,9 +124,12 @@ class Report(Generic[Item]):
 
 
 def save_reports(path: Path | str, reports: Sequence[Report]) -> None:
-    """Write reports one after the other as UTF-8 text, atomically."""
-    # File names that are no valid Unicode are written with escapes.
-    write_text(Path(path), "\n".join(report.text() for report in reports))
+    """Write reports one after the other as UTF-8 text, atomically; UserError if that fails."""
+    try:
+        # File names that are no valid Unicode are written with escapes.
+        write_text(Path(path), "\n".join(report.text() for report in reports))
+    except OSError as error:
+        raise path_error(path, error, "a place for the report") from None
 
 
 @dataclass(frozen=True)
@@ -566,7 +569,9 @@ class _Cache:
             if not facts.broken and self._keys[pair.stem] is not None
         }
         stored = json.dumps({"form": self._form, "pairs": entries}, separators=(",", ":"))
-        write_text(self._path, stored)
+        # Without it the next start reads the files again, nothing worse.
+        with contextlib.suppress(OSError):
+            write_text(self._path, stored)
 
 
 def _stamp(pair: Pair | Photograph) -> list[list[Any]] | None:

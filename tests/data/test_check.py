@@ -206,6 +206,8 @@ def test_cache_reads_changed_pairs_only(
     assert len(changed.faults) == 1
     check(classes=28)
     assert len(read) == 6
+    full = check_pairs(find_pairs(root), 29, cache_path=tmp_path / "gone/cache.json")
+    assert full.good == changed.good
     for damaged in ("", "[]", '{"form": [2, 29, false], "pairs": {"picture 000": 3}}'):
         cache.write_text(damaged)
         assert check() == changed and len(read) == 6
@@ -216,8 +218,10 @@ def test_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     report.save(tmp_path / "check.txt")
     assert "\\udcff" in (tmp_path / "check.txt").read_text()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="expected a place for the report, got a folder"):
         report.save(tmp_path / "folder")
+    with pytest.raises(UserError, match="got nothing there"):
+        report.save(tmp_path / "gone/check.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["check.txt", "folder"]
 
 

@@ -152,9 +152,7 @@ def test_pictures_that_are_too_large(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("L", (14000, 13000)).save(path)
     for read in (read_image, inspect_image, read_label):
-        with pytest.raises(
-            PictureError, match=r"at most 178 megapixels .*got 13000 x 14000\. Scale"
-        ):
+        with pytest.raises(PictureError, match=r"at most 178 .*got 13000 x 14000\. Scale"):
             read(path)
 
 
