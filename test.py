@@ -32,6 +32,7 @@ def draw(options: TestOptions) -> int:
         return draw_strips(options)
     plan = plan_submission(options)
     print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
+    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
     if plan.style_rule:
         print(plan.style_rule, flush=True)
     start_jittor(options.device)
@@ -45,6 +46,7 @@ def draw_strips(options: TestOptions) -> int:
     strips = plan_strips(options)
     plan = strips.plan
     print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
+    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
     start_jittor(options.device)
     print(f"strips: {make_strips(strips)}")
     return 0

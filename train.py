@@ -16,6 +16,7 @@ from pathlib import Path
 
 from options.command_line import parse_train
 from options.errors import UserError
+from options.paths import exists, expand
 from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
 from tools.arguments import exit_codes
@@ -40,7 +41,7 @@ def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
     from tools.set_up import check_machine
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
-    from training.preparation import check_cheaply
+    from training.preparation import check_cheaply, with_first_id
 
     check_machine()
     rank, processes = rank_in_job()
@@ -50,6 +51,7 @@ def run(options: RunOptions, schedule: Schedule) -> int:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
+    options = with_first_id(options, silent=rank > 0)
     if rank == 0:
         missing = check_cheaply(options, schedule, processes)
         if missing:
@@ -71,9 +73,9 @@ def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None
     from training.run_folder import RunFolder
 
     data = options.data
-    place = Path(str(data.input_path)).expanduser() / "selections"
+    place = expand(str(data.input_path)) / "selections"
     # What a person has put there already, such as keep.txt, is never passed over.
-    if not place.exists() and why_not_writable(place):
+    if not exists(place) and why_not_writable(place):
         place = RunFolder(options.training.results_path, str(options.training.name)).selections
         print(f"the dataset is read-only: its selections are written into {place}")
     print(f"cleaning the dataset for {' and '.join(missing)}: {data.input_path}", flush=True)
@@ -82,6 +84,7 @@ def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None
         place,
         classes=data.classes,
         unknown_label=data.unknown_label,
+        first_id=data.first_id,
         workers=data.workers,
     )
     print(*made.lines, f"why: {made.output_path / 'report.html'}", sep="\n", end="\n\n", flush=True)
@@ -139,7 +142,9 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     wanted = TestOptions(
         name=training.name, results_path=training.results_path, device=training.device
     )
-    return submit(plan_submission(wanted))
+    plan = plan_submission(wanted)
+    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
+    return submit(plan)
 
 
 def _find_missing_test_data(options: RunOptions) -> tuple[str, str]:
@@ -170,9 +175,9 @@ def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:
         return 0
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(path)))
-    from training.preparation import describe_run
+    from training.preparation import describe_run, with_first_id
 
-    print(describe_run(options, schedule))
+    print(describe_run(with_first_id(options), schedule))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from options.errors import UserError
+from options.paths import explain, sentence, show_path
 
 _MODES = {"RGB", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"}
 _ORIENTATION_TAG = 0x0112
@@ -26,6 +28,31 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Pixels of the largest picture that is decoded; 540 MB as RGB. JPEGs are decoded smaller.
+_MOST_PIXELS = 178_956_970
+# Pillow's own limit is for servers; it warns at half of this.
+Image.MAX_IMAGE_PIXELS = None
+# Its limit of text is one megabyte a chunk, which an editor's history of changes exceeds.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+# What a file is that is no picture, by its first bytes, and the fix.
+_AGAIN = "download it again"
+_CONVERT = "convert it to JPEG or PNG"
+_LOOKALIKES: tuple[tuple[bytes, str, str], ...] = (
+    (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "a HEIC picture, of a phone", _CONVERT),
+    (rb"....ftypavi[fs]", "an AVIF picture", _CONVERT),
+    (rb"....ftyp", "a video", "take the picture itself"),
+    (rb"....JXL |\xff\x0a", "a JPEG XL picture", _CONVERT),
+    (rb"....jP  |\xff\x4f\xff\x51", "a JPEG 2000 picture", _CONVERT),
+    (rb"version https://git-lfs", "a pointer of Git LFS", "get the picture: git lfs pull"),
+    (rb"\s*<(?:!doctype html|html|head)", "a web page", _AGAIN),
+    (rb"\s*(?:<\?xml|<svg)", "XML or SVG text", _CONVERT),
+    (rb"PK\x03\x04", "a zip archive", "unpack it"),
+    (rb"\x1f\x8b", "a gzip archive", "unpack it"),
+    (rb"%PDF", "a PDF", _CONVERT),
+    (rb"8BPS", "a Photoshop file", _CONVERT),
+    (rb"\x93NUMPY", "a NumPy array", "save it as PNG"),
+    (rb"\x00{16}", "zeros", _AGAIN),
+)
 # All that Pillow's parsers were seen to raise on damaged files.
 _BROKEN = (
     OSError,
@@ -37,12 +64,17 @@ _BROKEN = (
     OverflowError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 
+def describe_fault(path: Path | str, rule: str, value: str, mend: str) -> str:
+    """Return `path: expected X, got Y. Fix.`, whatever characters the path has."""
+    fix = " " + sentence(mend) if mend else ""
+    return f"{show_path(path)}: expected {rule}, got {value}.{fix}"
+
+
 class PictureError(UserError):
-    """One file that breaks a rule: its path, the rule, the value found, the mend."""
+    """One file that cannot be used: its path, what was expected, what was found, the fix."""
 
     def __init__(self, path: Path | str, rule: str, value: str, mend: str = "") -> None:
         # All four are the exception's args, so that it pickles across processes.
@@ -53,7 +85,7 @@ class PictureError(UserError):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.rule}: {self.value}" + (f"; {self.mend}" if self.mend else "")
+        return describe_fault(self.path, self.rule, self.value, self.mend)
 
 
 class ImageError(PictureError):
@@ -78,24 +110,46 @@ def open_picture(
     path = Path(path)
     try:
         if path.stat().st_size == 0:
-            raise error(path, "the file must not be empty", "0 bytes", "get it again")
+            raise error(path, "a picture", "an empty file", _AGAIN)
         with Image.open(path) as picture:
             yield picture
     except PictureError:
         raise
     except UnidentifiedImageError:
-        found = "its first bytes are those of no picture"
-        raise error(path, "the file must be a picture", found, "get it again") from None
+        raise error(path, "a picture", *_describe_stranger(path)) from None
     except _BROKEN as broken:
-        if isinstance(broken, OSError) and broken.errno is not None:
-            rule, value, mend = "the file must be readable", broken.strerror, "look at the disk"
-            if isinstance(broken, FileNotFoundError):
-                mend = "it is missing: restore it"
-            elif isinstance(broken, PermissionError):
-                mend = "give yourself the right to read it"
-            raise error(path, rule, str(value), mend) from None
+        unreadable = isinstance(broken, OSError) and broken.errno is not None
+        # A name with a NUL raises a ValueError of its own.
+        if unreadable or "\0" in str(path):
+            assert isinstance(broken, (OSError, ValueError))
+            raise error(path, "a readable file", *explain(path, broken)) from None
         found = " ".join(str(broken).split()) or type(broken).__name__
-        raise error(path, "the file must be whole", found, "get it again") from None
+        if "MAX_TEXT" in found:
+            fix = "remove them: exiftool -all= FILE"
+            raise error(path, "less than 64 MB of comments", "more", fix) from None
+        raise error(path, "a complete picture", f"damage ({found})", _AGAIN) from None
+
+
+def check_pixels(
+    path: Path | str, picture: Image.Image, error: type[PictureError] = PictureError
+) -> None:
+    """Raise `error` if a picture would take too much memory, before it is decoded."""
+    if picture.width * picture.height > _MOST_PIXELS:
+        found = f"{picture.height} x {picture.width}"
+        most = f"at most {_MOST_PIXELS // 10**6} megapixels (height x width)"
+        raise error(path, most, found, "scale it down")
+
+
+def _describe_stranger(path: Path) -> tuple[str, str]:
+    """Return what a file is that Pillow does not know, and the fix."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    for pattern, found, fix in _LOOKALIKES:
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            return found, fix
+    if b"\0" not in start and start[:64].decode("utf-8", "ignore").isprintable():
+        return "text", _AGAIN
+    return "bytes of no known format", _AGAIN
 
 
 def read_image(
@@ -116,6 +170,7 @@ def read_image(
             # the size wanted leaves the last halving to the better filter.
             wide, high = (height, width) if _swaps(turn) else (width, height)
             picture.draft(None, (2 * wide, 2 * high))
+        check_pixels(path, picture, ImageError)
         if turn is not None:
             picture = picture.transpose(turn)
         if picture.mode == "P" and "transparency" in picture.info:
@@ -132,6 +187,7 @@ def inspect_image(path: Path | str) -> ImageFacts:
         turn = _turn(picture)
         # Every byte is still parsed at an eighth of the size, in a third of the time.
         picture.draft(None, (max(1, width // 8), max(1, height // 8)))
+        check_pixels(path, picture, ImageError)
         picture.load()
     if _swaps(turn):
         height, width = width, height
@@ -140,7 +196,7 @@ def inspect_image(path: Path | str) -> ImageFacts:
 
 def _check_mode(path: Path | str, picture: Image.Image) -> None:
     if picture.mode not in _MODES:
-        rule = "a photograph must be RGB, RGBA, CMYK, grey or palette with 8 bits a channel"
+        rule = "a photograph of 8 bits per channel (RGB, RGBA, CMYK, gray or palette)"
         raise ImageError(path, rule, f"mode {picture.mode}", "save it as an 8-bit RGB picture")
 
 

@@ -61,24 +61,29 @@ def read_layout(
     *,
     classes: int = len(CONTEST_CLASSES),
     unknown_label: int | None = None,
+    first_id: int = 0,
 ) -> NDArray[np.int32]:
-    """Read a layout as class ids int32 (H, W), resized to the nearest pixel where a size is given.
+    """Read a layout as classes int32 (H, W), resized to the nearest pixel if a size is given.
 
-    `unknown_label` becomes the id `classes`. Raises LabelError where the file cannot be read or has
-    another id outside 0..classes-1.
+    The id `first_id` becomes class 0, `unknown_label` class `classes`. Raises LabelError if the
+    file cannot be read or has another id outside first_id..first_id+classes-1.
     """
-    layout = read_label(path, classes)
-    if int(layout.max()) >= classes:
-        wrong = (layout >= classes) & (layout != (-1 if unknown_label is None else unknown_label))
+    end = first_id + classes
+    layout = read_label(path, end)
+    if int(layout.max()) >= end or first_id:
+        wrong = (layout < first_id) | (layout >= end)
+        wrong &= layout != (-1 if unknown_label is None else unknown_label)
         if wrong.any():
-            allowed = f"0..{classes - 1}" + f" or {unknown_label}" * (unknown_label is not None)
+            allowed = f"{first_id}..{end - 1}" + f" or {unknown_label}" * (
+                unknown_label is not None
+            )
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             value = f"id {layout[row, column]} at row {row}, column {column}"
-            mend = "mend the label, or see --classes and --unknown_label"
-            raise LabelError(path, f"ids must be {allowed}", value, mend)
+            fix = "fix the label, or see --classes, --first-id and --unknown-label of the training"
+            raise LabelError(path, f"ids {allowed}", value, fix)
     if height is not None and width is not None:
         layout = resize_layout(layout, height, width)
-    return map_unknown(layout, classes, unknown_label)
+    return map_unknown(layout, classes, unknown_label, first_id)
 
 
 def read_photograph(path: Path | str, height: int, width: int) -> NDArray[np.uint8]:
@@ -97,6 +102,7 @@ class _Recipe:
     load_scale: float
     seed: int
     unpaired: bool
+    first_id: int
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 2,
+        first_id: int = 0,
     ) -> None:
         _check_range("pairs", len(pairs), 1)
         _check_range("height", height, 1)
@@ -169,7 +176,16 @@ class BatchLoader:
         self._epoch_images = len(pairs) if epoch_images is None else epoch_images
         _check_range("epoch_images", self._epoch_images, 1)
         self._recipe = _Recipe(
-            height, width, classes, unknown_label, instances, flip, load_scale, seed, unpaired
+            height,
+            width,
+            classes,
+            unknown_label,
+            instances,
+            flip,
+            load_scale,
+            seed,
+            unpaired,
+            first_id,
         )
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -395,6 +411,7 @@ class _Filler:
                 width,
                 classes=recipe.classes,
                 unknown_label=recipe.unknown_label,
+                first_id=recipe.first_id,
             ),
             read_photograph(pair.image_path, height, width),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import CONTEST_CLASSES
-from data.folders import PICTURE_SUFFIXES, Pair, stem_of
+from data.folders import PICTURE_SUFFIXES, Pair, listed, stem_of
 from data.loader import read_layout
 from data.transforms import resize_layout
 from data.workers import Progress, run_all
 from options.errors import UserError
+from options.paths import is_file, read_file, show_path
 
 TABLE_NAMES = ("label_to_img.json", "label_to_image.json")
 # Rows and columns of the grid, and of the pixels looked at in each of its cells.
@@ -35,32 +37,36 @@ def find_style_table(labels_path: Path | str, root: Path | str | None = None) ->
     if root is not None:
         places.append(Path(root))
     candidates = (place / name for place in places for name in TABLE_NAMES)
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def read_style_table(path: Path | str) -> dict[str, str]:
     """Read a style table as layout stem -> photograph stem.
 
-    The file is one JSON object of names, each with or without its suffix. Raises UserError where it
-    is not, or gives one layout two photographs.
+    The file is one JSON object of names, each with or without its suffix, and perhaps with folders
+    as Linux or Windows writes them. Raises UserError if it is not, or gives one layout two
+    photographs.
     """
+    content = read_file(path, "a readable style table")
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        entries = json.loads(text, object_pairs_hook=list)
-    except (OSError, ValueError) as error:
-        raise UserError(f"a style table must be JSON: {path}: {error}; mend or remove it") from None
+        entries = json.loads(content.decode(encoding), object_pairs_hook=list)
+    except ValueError as error:
+        raise UserError(
+            f"{show_path(path)}: expected JSON in UTF-8, got {error}. Fix or remove the file."
+        ) from None
     if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
         raise UserError(
-            f'a style table must be one JSON object of names, {{"a.png": "b.jpg", ...}}: {path} '
-            "is not; mend or remove it"
+            f'{show_path(path)}: expected one JSON object of names, {{"a.png": "b.jpg", ...}}, got '
+            "something else. Fix or remove the file."
         )
     table: dict[str, str] = {}
     for label, image in entries:
         stem, style = _bare(label), _bare(image)
         if table.setdefault(stem, style) != style:
             raise UserError(
-                f"a style table must give a layout one photograph: {path} gives {stem} both "
-                f"{table[stem]} and {style}; remove one"
+                f"{show_path(path)}: expected one photograph for {show_path(stem)}, got both "
+                f"{show_path(table[stem])} and {show_path(style)}. Remove one."
             )
     return table
 
@@ -70,22 +76,25 @@ def styles_from_table(
 ) -> list[Path]:
     """Return the photograph of each layout; `photographs` maps stems to files.
 
-    Raises UserError where the table lacks a layout, or the photographs one that it names.
+    Raises UserError if the table lacks a layout, or the photographs one that it names.
     """
-    unnamed = [path for path in layouts if stem_of(path) not in table]
+    # As in the table, a backslash of a Linux name is taken for the end of a folder.
+    bare_of = {path: _without_folder(stem_of(path)) for path in layouts}
+    bare_photographs = {_without_folder(stem): path for stem, path in photographs.items()}
+    unnamed = [path.name for path in layouts if bare_of[path] not in table]
     if unnamed:
         raise UserError(
-            f"a style table must name each layout's photograph: {unnamed[0].name} and "
-            f"{len(unnamed) - 1} more of {len(layouts)} are not in it; add them or remove the table"
+            f"the style table: expected a photograph for each layout, got none for {len(unnamed)} "
+            f"of {len(layouts)} ({listed(unnamed)}). Add them or remove the table."
         )
-    wanted = [table[stem_of(path)] for path in layouts]
-    missing = sorted({stem for stem in wanted if stem not in photographs})
+    wanted = [table[bare_of[path]] for path in layouts]
+    missing = sorted({stem for stem in wanted if stem not in bare_photographs})
     if missing:
         raise UserError(
-            f"each photograph that the style table names must be there: {missing[0]} and "
-            f"{len(missing) - 1} more are not among {len(photographs)}; see --img_path"
+            f"the style table: expected photographs that are there, got {len(missing)} that are "
+            f"not ({listed(missing)}) among {len(photographs)}. See --img_path."
         )
-    return [photographs[stem] for stem in wanted]
+    return [bare_photographs[stem] for stem in wanted]
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,7 @@ def build_layout_index(
     *,
     classes: int = len(CONTEST_CLASSES),
     unknown_label: int | None = None,
+    first_id: int = 0,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> LayoutIndex:
@@ -129,19 +139,29 @@ def build_layout_index(
         raise UserError("the nearest layout needs training pairs: there are none")
     paths = [pair.label_path for pair in pairs]
     features = run_all(
-        _FeatureReader, (classes, unknown_label), paths, workers=workers, progress=progress
+        _FeatureReader,
+        (classes, unknown_label, first_id),
+        paths,
+        workers=workers,
+        progress=progress,
     )
     known = classes + (unknown_label is not None)
     return LayoutIndex(np.stack(features), [pair.image_path for pair in pairs], known)
 
 
 class _FeatureReader:
-    def __init__(self, classes: int, unknown_label: int | None) -> None:
+    def __init__(self, classes: int, unknown_label: int | None, first_id: int) -> None:
         self._classes = classes
         self._unknown_label = unknown_label
+        self._first_id = first_id
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
-        layout = read_layout(path, classes=self._classes, unknown_label=self._unknown_label)
+        layout = read_layout(
+            path,
+            classes=self._classes,
+            unknown_label=self._unknown_label,
+            first_id=self._first_id,
+        )
         return _grid_shares(layout, self._classes + (self._unknown_label is not None))
 
 
@@ -162,6 +182,10 @@ def _is_entry(entry: Any) -> bool:
 
 def _bare(name: str) -> str:
     """Return a name without folder and without a picture's suffix: 'a.b' keeps its dot."""
-    name = unicodedata.normalize("NFC", Path(name).name)
+    name = _without_folder(unicodedata.normalize("NFC", name))
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in PICTURE_SUFFIXES else name
+
+
+def _without_folder(name: str) -> str:
+    return re.split(r"[/\\]", name)[-1]

@@ -33,12 +33,13 @@ def resize_layout(layout: NDArray[np.int32], height: int, width: int) -> NDArray
 
 
 def map_unknown(
-    layout: NDArray[np.int32], classes: int, unknown_label: int | None
+    layout: NDArray[np.int32], classes: int, unknown_label: int | None, first_id: int = 0
 ) -> NDArray[np.int32]:
-    """Give the id `unknown_label` the class `classes`, one past the known ones."""
-    if unknown_label is None or unknown_label == classes:
-        return layout
-    return np.where(layout == unknown_label, np.int32(classes), layout)
+    """Make ids classes: `first_id` is class 0, `unknown_label` is `classes`, one past the known."""
+    known = layout - np.int32(first_id) if first_id else layout
+    if unknown_label is None or (unknown_label == classes and not first_id):
+        return known
+    return np.where(layout == unknown_label, np.int32(classes), known)
 
 
 def flip(array: NDArray[np.generic]) -> NDArray[np.generic]:

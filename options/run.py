@@ -98,6 +98,15 @@ class DataOptions:
         maximum=65535,
         metavar="ID",
     )
+    first_id: int | None = _option(
+        None,
+        "label id of the first class: 1 if the labels count from 1; without it 0, or 1 if the "
+        "labels beside their photographs (CMP facades) allow nothing else",
+        minimum=0,
+        maximum=65535,
+        metavar="ID",
+        later=True,
+    )
     instances: bool = _option(False, "use instance maps: their borders become an input channel")
     bad_pair_limit: float = _option(
         0.05,
@@ -105,6 +114,14 @@ class DataOptions:
         minimum=0.0,
         maximum=1.0,
         metavar="SHARE",
+    )
+    list_miss_limit: float = _option(
+        0.05,
+        "share of a selection list's names, 0 to 1, that may match no pair; above it the run stops",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="SHARE",
+        later=True,
     )
     flip: bool = _option(True, "mirror pairs left to right at random")
     load_scale: float = _option(
@@ -673,7 +690,9 @@ def _has_vgg(options: RunOptions) -> bool:
 NEEDS: dict[str, tuple[Callable[[RunOptions], bool], str]] = {
     "classes": (_is_synthesis, "--task synthesis"),
     "unknown_label": (_is_synthesis, "--task synthesis"),
+    "first_id": (_is_synthesis, "--task synthesis"),
     "instances": (_is_synthesis, "--task synthesis"),
+    "list_miss_limit": (_is_synthesis, "--task synthesis"),
     "lambda_l1": (_is_synthesis, "--task synthesis"),
     "vae": (_may_have_encoder, "--generator spade or tsit, and --task synthesis"),
     "latent_size": (_has_encoder, "--vae"),

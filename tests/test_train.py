@@ -213,7 +213,7 @@ def test_a_translation_ends_with_its_pictures(folder: Path) -> None:
     ("program", "flags", "message"),
     [
         ("train.py", ["--generater", "spade"], "did you mean --generator?"),
-        ("train.py", ["--data", "absent"], "a folder must exist: absent"),
+        ("train.py", ["--data", "absent"], "absent: expected a folder, got nothing"),
         ("train.py", ["--data", "listed", "--schedule", "main"], "python -m tools.filter_dataset"),
         ("train.py", ["--data", "data", "--results-path", "tiny.txt"], "must be writable"),
         ("train.py", ["--data", "data", "--task", "translation"], "data/content is not there"),

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.check import Fault
+from data.check import Fault, recognize_first_id
 from data.classes import CONTEST_CLASSES, MAX_CLASSES
 from data.cleaning.duplicates import layout_likeness
 from data.cleaning.evidence import odd_segment, oddness
@@ -44,8 +44,9 @@ from data.cleaning.verdicts import (
 )
 from data.files import write_text
 from data.folders import find_pairs
-from data.selections import SUBSETS, parse_stems
+from data.selections import SUBSETS, explain_misses, read_stems, stem_to_cell, write_stems
 from options.errors import UserError
+from options.paths import exists, expand
 from tools.arguments import ToolParser, exit_codes
 
 CACHE = ".measures.sqlite"
@@ -76,6 +77,7 @@ def make_selections(
     *,
     classes: int = len(CONTEST_CLASSES),
     unknown_label: int | None = None,
+    first_id: int | None = None,
     target: tuple[float, float] | None = None,
     thresholds_path: Path | str | None = None,
     kept: int | None = None,
@@ -84,20 +86,23 @@ def make_selections(
 ) -> Selections:
     """Measure a dataset and write its selections and reports.
 
-    output_path: None is `input_path`/selections. target: shares of all stems to keep in Selection I
-    and II. thresholds_path: a thresholds.json to take numbers from. kept: how many stay of a group
-    of near-duplicates. workers: processes; None is one a core.
+    output_path: None is `input_path`/selections. first_id: label id of the first class; None is 0,
+    or 1 if the labels tell (see data.check.recognize_first_id). target: shares of all stems to keep
+    in Selection I and II. thresholds_path: a thresholds.json to take numbers from. kept: how many
+    stay of a group of near-duplicates. workers: processes; None is one per core.
 
     Raises UserError where there is no pair, none is readable, or the output cannot be written.
     """
-    root = Path(input_path).expanduser()
-    output = Path(output_path).expanduser() if output_path is not None else root / "selections"
+    root = expand(input_path)
+    output = expand(output_path) if output_path is not None else root / "selections"
     if workers is None:
         workers = len(os.sched_getaffinity(0))
     if workers < 0:
         raise UserError(f"workers must be 0 or more: {workers}; 0 and 1 use this process alone")
     if not 1 <= classes < MAX_CLASSES:
         raise UserError(f"classes must be 1..{MAX_CLASSES - 1}: {classes}")
+    if first_id is not None and not 0 <= first_id <= MAX_CLASSES - classes:
+        raise UserError(f"--first_id: expected 0..{MAX_CLASSES - classes}, got {first_id}.")
     if kept is not None and kept < 1:
         raise UserError(f"kept must be 1 or more: {kept}; one of each group stays at least")
     if target is not None and thresholds_path is not None:
@@ -109,14 +114,16 @@ def make_selections(
             f"the selections need a folder that can be written: {output}: {refused}; name "
             "another with --output_path: train.py looks into results/RUN/selections first"
         )
-    overrule = Overrule(_read_stems(output / "keep.txt"), _read_stems(output / "drop.txt"))
+    overrule = Overrule(_read_list(output / "keep.txt"), _read_list(output / "drop.txt"))
     both = overrule.keep & overrule.drop
     if both:
         raise UserError(
-            f"a stem is kept or dropped, not both: {min(both)} is in keep.txt and drop.txt of "
-            f"{output}; remove it from one"
+            f"a stem is kept or dropped, not both: {_safe(min(both))} is in keep.txt and drop.txt "
+            f"of {output}; remove it from one"
         )
-    settings = Settings(classes, unknown_label)
+    if first_id is None:
+        first_id = recognize_first_id(folder, classes, unknown_label, workers)
+    settings = Settings(classes, unknown_label, first_id)
     with ExitStack() as bars:
         measuring, comparing = (
             _Bar(bars, title, unit) if progress else None
@@ -136,7 +143,7 @@ def make_selections(
     verdicts = judge(found.table, thresholds, overrule)
     facts = PageFacts(
         root.name or str(root),
-        _command(root, output, classes, unknown_label),
+        _command(root, output, settings),
         classes,
         found.faults,
         found.total,
@@ -156,7 +163,7 @@ def make_selections(
         "report.csv": _csv(found, verdicts),
         "report.html": page,
         "thresholds.json": json.dumps(thresholds.to_json(), indent=1) + "\n",
-        **{f"{subset}.txt": "".join(f"{stem}\n" for stem in lists[subset]) for subset in SUBSETS},
+        **{f"{subset}.txt": write_stems(lists[subset]) for subset in SUBSETS},
     }
     for name, text in files.items():
         _write(output / name, text)
@@ -174,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output_path,
         classes=arguments.classes,
         unknown_label=arguments.unknown_label,
+        first_id=arguments.first_id,
         target=tuple(arguments.target) if arguments.target else None,
         thresholds_path=arguments.thresholds,
         kept=arguments.kept,
@@ -214,22 +222,25 @@ def _lines(
     for name, stems in (("keep.txt", overrule.keep), ("drop.txt", overrule.drop)):
         missing = sorted(stems - known)
         if missing:
+            bad = {fault.stem for fault in found.faults}
             lines.append(
-                f"note: {name} names {len(missing)} that are no readable pairs, such as "
-                f"{missing[0]}"
+                f"note: {name} names {len(missing)} that are no readable pairs: "
+                f"{'; '.join(explain_misses(missing, found.pairs, bad))}"
             )
     return lines
 
 
-def _command(root: Path, output: Path, classes: int, unknown_label: int | None) -> str:
+def _command(root: Path, output: Path, settings: Settings) -> str:
     """Return what makes these selections again at the default thresholds."""
     words = ["python", "-m", "tools.filter_dataset", "--input_path", str(root)]
     if output != root / "selections":
         words += ["--output_path", str(output)]
-    if classes != len(CONTEST_CLASSES):
-        words += ["--classes", str(classes)]
-    if unknown_label is not None:
-        words += ["--unknown_label", str(unknown_label)]
+    if settings.classes != len(CONTEST_CLASSES):
+        words += ["--classes", str(settings.classes)]
+    if settings.unknown_label is not None:
+        words += ["--unknown_label", str(settings.unknown_label)]
+    if settings.first_id:
+        words += ["--first_id", str(settings.first_id)]
     return shlex.join(words)
 
 
@@ -239,10 +250,12 @@ def _csv(found: Survey, verdicts: Sequence[Verdict]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_COLUMNS, *names])
+    # A carriage return is quoted here alone, and would end the row for whoever reads it.
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     rows: list[tuple[str, list[str]]] = []
     for item, (stem, one) in enumerate(zip(table.stems, verdicts, strict=True)):
         start = [
-            stem, str(one.selection), one.reason, one.measure, _cell(one.value),
+            stem_to_cell(stem), str(one.selection), one.reason, one.measure, _cell(one.value),
             _cell(one.threshold), str(one.group or ""),
         ]  # fmt: skip
         rows.append((stem, start + [_cell(float(table.values[name][item])) for name in names]))
@@ -251,8 +264,9 @@ def _csv(found: Survey, verdicts: Sequence[Verdict]) -> str:
         broken.setdefault(fault.stem, []).append(fault)
     for stem, faults in broken.items():
         reason = "; ".join(f"{one.path.name}: {one.rule}: {one.value}" for one in faults)
-        rows.append((stem, [_safe(stem), "-1", _safe(reason)] + [""] * (4 + len(names))))
-    writer.writerows(row for _, row in sorted(rows))
+        rows.append((stem, [stem_to_cell(stem), "-1", _safe(reason)] + [""] * (4 + len(names))))
+    for _, row in sorted(rows):
+        (quoting if "\r" in row[0] + row[2] else writer).writerow(row)
     return text.getvalue()
 
 
@@ -290,15 +304,9 @@ def why_not_writable(folder: Path) -> str | None:
     return None
 
 
-def _read_stems(path: Path) -> frozenset[str]:
+def _read_list(path: Path) -> frozenset[str]:
     """Read keep.txt or drop.txt, in the form of a selection; a missing one is empty."""
-    if not path.exists():
-        return frozenset()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.name} must be UTF-8 text, a stem a line: {path}: {error}") from None
-    return parse_stems(text)
+    return read_stems(path) if exists(path) else frozenset()
 
 
 def _safe(text: str) -> str:
@@ -321,6 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output_path", "--output-path", metavar="DIR", help="else DIR/selections")
     add("--classes", type=int, default=29, metavar="K", help="ids are 0..K-1 (29)")
     add("--unknown_label", "--unknown-label", type=int, metavar="ID", help="id of unknown pixels")
+    add("--first_id", "--first-id", type=int, metavar="ID", help="id of the first class (0)")
     add(
         "--target", type=float, nargs=2, metavar=("I", "II"),
         help="shares of the pairs to keep; the contest's were 0.81 0.73",

@@ -27,18 +27,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from data.check import find_color_conflicts
 from data.folders import (
     CONTENT,
     STYLE,
     LayoutFolder,
+    describe_unused,
     find_content,
     find_pairs,
     find_test_layouts,
+    find_unused,
     pictures_by_stem,
     stem_of,
 )
 from data.images import PictureError, inspect_image
-from data.labels import read_instances
+from data.labels import Colors, read_colored_label, read_instances
 from data.loader import read_layout, read_photograph
 from data.styles import (
     build_layout_index,
@@ -49,7 +52,7 @@ from data.styles import (
 from data.transforms import instance_edges, resize_layout
 from data.workers import run_all
 from options.errors import UserError
-from options.run import TestOptions
+from options.run import DataOptions, TestOptions
 from training.checkpoint import Snapshot, latest_snapshot, read_snapshot
 from training.run_folder import RunFolder, newest_run
 from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
@@ -99,6 +102,7 @@ class SubmissionPlan:
     style_rule: str  # how each job came by its style; empty where there is nothing to say
     output_path: Path
     own_folder: bool  # the run's own submission/ folder, which is replaced as a whole
+    unused: tuple[str, ...] = ()  # a line for each reason why files among the layouts are not used
 
     @property
     def what(self) -> str:
@@ -133,6 +137,7 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
     if translates:
         content = find_content(options.input_path or str(data.input_path))
         paths = [photograph.path for photograph in content.photographs][: options.limit]
+        unused = content.unused
         _check_all(_PhotographChecker, (), paths, snapshot)
         styles, style_rule = _translation_styles(options, snapshot, content.root, paths)
     else:
@@ -141,8 +146,11 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
         else:
             layouts = find_run_layouts(str(data.input_path))
         paths = layouts.paths[: options.limit]
-        _check_all(_LayoutChecker, (data.classes, data.unknown_label), paths, snapshot)
+        unused = layouts.unused
+        _check_all(_LayoutChecker, (_reading(data),), paths, snapshot)
         styles = _find_styles(options, snapshot, layouts.root, paths)
+    if options.img_path is not None:
+        unused = unused + find_unused(options.img_path)
     instances = _find_instances(options, snapshot, paths)
     jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
     own_folder = options.output_path is None
@@ -150,7 +158,16 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
         output_path = Path(options.output_path).expanduser()
     height, width = (data.height, data.width) if translates else CONTEST_SIZE
     size = (options.height or height, options.width or width)
-    return SubmissionPlan(options, snapshot, jobs, size, style_rule, output_path, own_folder)
+    return SubmissionPlan(
+        options,
+        snapshot,
+        jobs,
+        size,
+        style_rule,
+        output_path,
+        own_folder,
+        tuple(describe_unused(unused)),
+    )
 
 
 def find_run_layouts(dataset: str) -> LayoutFolder:
@@ -250,46 +267,58 @@ def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
     return latest_snapshot(folder.checkpoints), folder.path / "submission"
 
 
+def _reading(data: DataOptions) -> dict[str, Any]:
+    """How the run reads its labels, for `read_layout`."""
+    return {
+        "classes": data.classes,
+        "unknown_label": data.unknown_label,
+        "first_id": data.first_id or 0,
+    }
+
+
 class _LayoutChecker:
     """Reads a layout in whatever process, and says what is wrong with it."""
 
-    def __init__(self, classes: int, unknown_label: int | None) -> None:
-        self.classes, self.unknown_label = classes, unknown_label
+    def __init__(self, reading: dict[str, Any]) -> None:
+        self.reading = reading
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: Path) -> tuple[str | None, Colors]:
         try:
-            read_layout(path, classes=self.classes, unknown_label=self.unknown_label)
+            read_layout(path, **self.reading)
+            end = self.reading["classes"] + self.reading["first_id"]
+            return None, read_colored_label(path, end)[1]
         except PictureError as error:
-            return str(error)
-        return None
+            return str(error), ()
 
 
 class _PhotographChecker:
     """Likewise for a photograph."""
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: Path) -> tuple[str | None, Colors]:
         try:
             inspect_image(path)
         except PictureError as error:
-            return str(error)
-        return None
+            return str(error), ()
+        return None, ()
 
 
 def _check_all(
-    checker: Callable[..., Callable[[Path], str | None]],
+    checker: Callable[..., Callable[[Path], tuple[str | None, Colors]]],
     arguments: tuple[Any, ...],
     paths: Sequence[Path],
     snapshot: Snapshot,
 ) -> None:
     data = snapshot.options.data
     answers = run_all(checker, arguments, paths, workers=data.workers)
-    faults = [answer for answer in answers if answer is not None]
+    faults = [fault for fault, _ in answers if fault is not None]
+    labels = [(path, colors) for path, (_, colors) in zip(paths, answers, strict=True)]
+    faults += [str(fault) for fault in find_color_conflicts(labels).values()]
     if faults:
-        more = f"; and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        more = f" And {len(faults) - SHOWN_FAULTS} more." if len(faults) > SHOWN_FAULTS else ""
         what = "layout" if data.task == "synthesis" else "photograph"
         raise UserError(
             f"every {what} must be good: {len(faults)} of {len(paths)} are not: "
-            f"{'; '.join(faults[:SHOWN_FAULTS])}{more}"
+            f"{' '.join(faults[:SHOWN_FAULTS])}{more}"
         )
 
 
@@ -417,16 +446,12 @@ def _reference_styles(
     ) as bar:
         index = build_layout_index(
             known,
-            classes=data.classes,
-            unknown_label=data.unknown_label,
+            **_reading(data),
             workers=data.workers,
             progress=lambda done, total: bar.update(done - bar.n),
         )
     stem_at = {pair.image_path: pair.stem for pair in known}
-    nearest = [
-        index.nearest(read_layout(path, classes=data.classes, unknown_label=data.unknown_label))
-        for path in layouts
-    ]
+    nearest = [index.nearest(read_layout(path, **_reading(data))) for path in layouts]
     return [photographs[stem_at[path]] for path in nearest]
 
 
@@ -472,9 +497,7 @@ def read_planes(job: Job, painter: Painter) -> tuple[NDArray[np.integer], dict[s
     data = painter.options.data
     if data.task == "translation":
         return read_photograph(job.source_path, *painter.size), {}
-    layout = read_layout(
-        job.source_path, *painter.size, classes=data.classes, unknown_label=data.unknown_label
-    )
+    layout = read_layout(job.source_path, *painter.size, **_reading(data))
     if job.instance_path is None:
         return layout, {}
     instances = resize_layout(read_instances(job.instance_path), *painter.size)
@@ -514,9 +537,7 @@ def _draw_overview(plan: SubmissionPlan, painter: Painter, folder: Path) -> None
         if translates:
             row = [read_photograph(job.source_path, *cell)]
         else:
-            layout = read_layout(
-                job.source_path, classes=data.classes, unknown_label=data.unknown_label
-            )
+            layout = read_layout(job.source_path, **_reading(data))
             seen.update(np.unique(layout).tolist())
             row = [draw_layout(layout, painter.classes, cell)]
         if with_style:

@@ -6,16 +6,34 @@ No Jittor here: what the user must mend is said before it is imported.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data.check import Report, check_pairs, check_photographs, save_reports
-from data.folders import Pair, Photograph, find_pairs, find_unpaired
-from data.selections import read_selection, selections_folder, subsets_to_make
+from data.check import (
+    Report,
+    check_pairs,
+    check_photographs,
+    recognize_first_id,
+    save_reports,
+)
+from data.folders import (
+    Pair,
+    Photograph,
+    describe_unused,
+    find_pairs,
+    find_unpaired,
+)
+from data.selections import (
+    Missed,
+    find_misses,
+    require_matches,
+    selections_folder,
+    subsets_to_make,
+)
 from data.workers import Progress as ShowProgress
 from options.errors import UserError
 from options.run import RunOptions
@@ -71,6 +89,26 @@ def find_progress(
     return folder, state, changes
 
 
+def with_first_id(options: RunOptions, *, silent: bool = False) -> RunOptions:
+    """Return the options with --first-id as the labels tell it, if they do and it is not given.
+
+    Raises UserError if the dataset is not there.
+    """
+    data = options.data
+    if data.task == "translation" or data.first_id is not None:
+        return options
+    found = find_pairs(Path(str(data.input_path)))
+    if not recognize_first_id(found, data.classes, data.unknown_label, data.workers):
+        return options
+    if not silent:
+        print(
+            f"{found.root}: ids 1..{data.classes} are read as classes 0..{data.classes - 1}, "
+            "as with --first-id 1",
+            flush=True,
+        )
+    return replace(options, data=replace(data, first_id=1))
+
+
 def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> list[str]:
     """Everything that needs neither the pictures nor Jittor; raises UserError.
 
@@ -90,12 +128,11 @@ def check_cheaply(options: RunOptions, schedule: Schedule, processes: int) -> li
     if options.data.task == "translation":
         find_unpaired(input_path)
         return []
-    find_pairs(input_path)
+    found = find_pairs(input_path)
     selections = selections_folder(input_path, folder.selections)
     missing = subsets_to_make(selections, [phase.subset for phase in phases])
-    for phase in phases:
-        if phase.subset not in missing:
-            read_selection(selections, phase.subset)
+    subsets = [phase.subset for phase in phases if phase.subset not in missing]
+    _check_lists(options, subsets, found.pairs, selections, found.stems_without_pair)
     return missing
 
 
@@ -115,18 +152,26 @@ def prepare_run(
         clean(folder.checkpoints)
         for change in changes:
             log.say(f"from step {progress.step + 1} on  {change}")
-    if not phases_to_run(schedule, progress, options.training.phase):
+    phases = phases_to_run(schedule, progress, options.training.phase)
+    if not phases:
         return Preparation(options, schedule, folder, [], progress, state, [])
     pairs: Sequence[Pair | Photograph]
     styles: list[Photograph] = []
     if options.data.task == "translation":
         pairs, styles = _check_unpaired(options, folder, log, writer)
     else:
-        pairs = _check(options, folder, log, writer)
+        report = _check(options, folder, log, writer)
+        pairs = report.good
+    selections = selections_folder(str(options.data.input_path), folder.selections)
+    if options.data.task == "synthesis":
+        subsets = [phase.subset for phase in phases]
+        bad = {fault.stem for fault in report.faults}
+        for missed in _check_lists(options, subsets, pairs, selections, bad):
+            log.say(f"  not trained on: {missed}")
     plan = plan_phases(
         schedule,
         pairs,
-        selections_folder(str(options.data.input_path), folder.selections),
+        selections,
         progress,
         options.training.phase,
         options.data.epoch_images,
@@ -149,10 +194,16 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
             f"would check {len(pairs)} photographs of {unpaired.content.root} and {len(styles)} "
             f"of {unpaired.style.root}"
         ]
+        unused = unpaired.content.unused + unpaired.style.unused
     else:
         found = find_pairs(input_path)
         pairs = found.pairs
         lines = [f"would check {len(pairs)} pairs of {input_path}, {found.form}"]
+        alone = len(found.stems_without_pair)
+        if alone:
+            lines.append(f"note: {alone} stems are in no pair; check.txt will name them")
+        unused = found.unused
+    lines += [f"note: {line}" for line in describe_unused(unused)]
     start = f"go on after step {progress.step}" if state else "start anew"
     phases = phases_to_run(schedule, progress, options.training.phase)
     selections = selections_folder(input_path, folder.selections)
@@ -161,6 +212,10 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
         lines.insert(0, f"would make {' and '.join(missing)} as tools.filter_dataset does")
         lines += [f"would {start} in {folder.path}:", schedule.describe()]
         return "\n".join(lines)
+    if options.data.task == "synthesis":
+        subsets = [phase.subset for phase in phases]
+        missed = _check_lists(options, subsets, pairs, selections, found.stems_without_pair)
+        lines += [f"note: {one}" for one in missed]
     plan = plan_phases(
         schedule,
         pairs,
@@ -177,7 +232,27 @@ def describe_run(options: RunOptions, schedule: Schedule) -> str:
     return "\n".join(lines)
 
 
-def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> list[Pair]:
+def _check_lists(
+    options: RunOptions,
+    subsets: Sequence[str],
+    pairs: Sequence[Pair | Photograph],
+    selections: Path,
+    bad: Collection[str] = (),
+) -> list[Missed]:
+    """Return what the lists of these subsets name in vain; UserError above --list-miss-limit.
+
+    Names of bad pairs do not count towards the limit: --bad-pair-limit is theirs.
+    """
+    found = []
+    for subset in dict.fromkeys(subsets):
+        missed = find_misses(pairs, selections, subset, bad)
+        if missed is not None:
+            require_matches(missed, options.data.list_miss_limit)
+            found.append(missed)
+    return found
+
+
+def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> Report[Pair]:
     data = options.data
     found = find_pairs(Path(str(data.input_path)))
     with _progress("pairs", len(found.pairs)) as show:
@@ -187,6 +262,7 @@ def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> li
             data.unknown_label,
             data.workers,
             show,
+            first_id=data.first_id or 0,
             instances=data.instances,
             size=(data.height, data.width),
             cache_path=folder.check_cache_path,
@@ -195,7 +271,7 @@ def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> li
         report.save(folder.report_path)
         _say_report(report, folder, log)
     report.require(data.bad_pair_limit, folder.report_path)
-    return report.good
+    return report
 
 
 def _check_unpaired(
@@ -231,6 +307,8 @@ def _say_report(report: Report, folder: RunFolder, log: Log) -> None:
         log.say(f"  left out: {fault}")
     if len(report.faults) > 5:
         log.say(f"  and {len(report.faults) - 5} more faults, all in {folder.report_path}")
+    for line in report.describe_unused():
+        log.say(f"  {line}")
 
 
 @contextmanager

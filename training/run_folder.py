@@ -31,6 +31,7 @@ from options.run import RunOptions
 # May differ from one start of a run to the next without a word.
 FREE = {
     "bad_pair_limit",
+    "list_miss_limit",
     "workers",
     "vgg_weights",
     "vgg_required",

@@ -15,6 +15,7 @@ from data.check import Fault
 from data.classes import class_names, palette
 from data.cleaning.evidence import ClassStatistics
 from data.cleaning.verdicts import LIKENESS, RULES, Table, Thresholds, Verdict
+from data.selections import stem_to_line
 
 Drawings = Callable[[Sequence[int]], list[tuple[bytes, bytes]]]
 
@@ -184,7 +185,7 @@ class _Page:
         told = escape(name + (f": {why}" if why else ""))
         return (
             f'<figure{kind}><img alt="" src="data:image/jpeg;base64,{photograph}"><img alt="" '
-            f'src="data:image/png;base64,{layout}"><figcaption>{escape(self.table.stems[item])}'
+            f'src="data:image/png;base64,{layout}"><figcaption>{escape(stem_to_line(self.table.stems[item]))}'
             f"<br><b>{caption}</b> {told}</figcaption></figure>"
         )
 

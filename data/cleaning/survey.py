@@ -36,8 +36,8 @@ from data.labels import read_label
 from data.transforms import map_unknown
 from data.workers import InlinePool, ProcessPool, Progress
 
-# Raised whenever a measure gives other numbers than before.
-VERSION = 1
+# Raised whenever a measure gives other numbers than before, or a label other ids.
+VERSION = 2
 # Pairs that a helper is handed at a time; pairs between two writes of the cache.
 _CHUNK, _BATCH = 4, 128
 _THUMB = 160
@@ -45,10 +45,11 @@ _THUMB = 160
 
 @dataclass(frozen=True)
 class Settings:
-    """How the labels are read: known classes 0..classes-1, and the id of unknown pixels."""
+    """How the labels are read: number of classes, ids of unknown pixels and of the first class."""
 
     classes: int
     unknown_label: int | None = None
+    first_id: int = 0
 
     @property
     def unknown(self) -> int | None:
@@ -59,7 +60,13 @@ class Settings:
     def form(self) -> str:
         """All that a pair's numbers depend on besides its files."""
         names = " ".join(PAIR_MEASURES)
-        return f"{VERSION} {self.classes} {self.unknown_label} {SIDE} {GRID} {names}"
+        ids = f"{self.classes} {self.unknown_label}" + f" {self.first_id}" * bool(self.first_id)
+        return f"{VERSION} {ids} {SIDE} {GRID} {names}"
+
+    @property
+    def ids(self) -> range:
+        """The ids of the classes in the files."""
+        return range(self.first_id, self.first_id + self.classes)
 
 
 @dataclass(frozen=True)
@@ -174,19 +181,22 @@ class _Measurer:
             key = content_key(pair.image_path, pair.label_path, form=settings.form)
             if key in self._stored:
                 return key, None, []
-            label = read_label(pair.label_path, settings.classes)
+            label = read_label(pair.label_path, settings.ids.stop)
             image = read_image(pair.image_path, *(_half(n) for n in label.shape))
         except (OSError, PictureError):
-            return "", None, self._faults(pair)
+            rule, fix = "files that stay as they are", "run the same command again"
+            changed = Fault(pair.stem, pair.image_path, rule, "a change while reading", fix)
+            return "", None, self._faults(pair) or [changed]
         ids = np.bincount(label.ravel())
         if settings.unknown_label is not None and settings.unknown_label < len(ids):
             ids[settings.unknown_label] = 0
         # The rules and their words are the check's; only what may break them is asked there.
-        if ids[settings.classes :].any() or not _same_shape(image.shape, label.shape):
+        outside = ids[: settings.ids.start].any() or ids[settings.ids.stop :].any()
+        if outside or not _same_shape(image.shape, label.shape):
             faults = self._faults(pair)
             if faults:
                 return "", None, faults
-        layout = map_unknown(label, settings.classes, settings.unknown_label)
+        layout = map_unknown(label, settings.classes, settings.unknown_label, settings.first_id)
         found = find(image, layout, settings)
         features: dict[str, NDArray] = {
             "classes": found.segments.classes,
@@ -203,8 +213,13 @@ class _Measurer:
         return key, row, []
 
     def _faults(self, pair: Pair) -> list[Fault]:
+        settings = self._settings
         report = check_pairs(
-            [pair], self._settings.classes, self._settings.unknown_label, workers=0
+            [pair],
+            settings.classes,
+            settings.unknown_label,
+            workers=0,
+            first_id=settings.first_id,
         )
         return report.faults
 
@@ -300,7 +315,10 @@ def _known(pair: Pair, stamps: dict[bytes, tuple[int, int, str]], settings: Sett
 
 def _stamps(pair: Pair, key: str, settings: Settings) -> list[tuple[bytes, int, int, str]]:
     paths = (pair.image_path, pair.label_path)
-    stats = [(_stamp_name(path, settings), path.stat()) for path in paths]
+    try:
+        stats = [(_stamp_name(path, settings), path.stat()) for path in paths]
+    except OSError:
+        return []  # gone since it was measured: the next start reads it again
     return [(name, stat.st_size, stat.st_mtime_ns, key) for name, stat in stats]
 
 

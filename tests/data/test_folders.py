@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,10 @@ import pytest
 from PIL import Image
 
 from data.folders import (
+    _UNREADABLE,
+    PICTURE_SUFFIXES,
+    Unused,
+    describe_unused,
     find_content,
     find_pairs,
     find_test_layouts,
@@ -93,26 +99,26 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path: Path
         find_pairs(tmp_path)
     message = str(caught.value)
     assert "train/imgs + train/labels" in message and "train_img + train_label" in message
-    assert "it holds photos/, readme.txt" in message and "\n" not in message
+    assert "got photos/, readme.txt" in message and "\n" not in message
     _touch(tmp_path / "photos/train/imgs/a.jpg", tmp_path / "photos/train/labels/a.png")
-    with pytest.raises(UserError, match=r"did you mean .*photos\?"):
+    with pytest.raises(UserError, match=r"Did you mean .*photos\?"):
         find_pairs(tmp_path)
 
 
 def test_no_common_stem_is_said(tmp_path: Path) -> None:
     _touch(tmp_path / "imgs/a_photo.jpg", tmp_path / "labels/a_label.png")
-    with pytest.raises(UserError, match=r"share their stem: .*a_photo\.jpg.*a_label\.png"):
+    with pytest.raises(UserError, match=r"share their stems .*a_photo\.jpg.*a_label\.png"):
         find_pairs(tmp_path)
 
 
 @pytest.mark.parametrize("find", [find_pairs, find_test_layouts, pictures_by_stem])
 def test_missing_folder_and_file(tmp_path: Path, find: Callable[[Path], object]) -> None:
-    with pytest.raises(UserError, match=r"must exist: .*nowhere/deep; of its path only"):
+    with pytest.raises(UserError, match=r"nowhere/deep: expected a folder, .* of its path only"):
         find(tmp_path / "nowhere" / "deep")
     _touch(tmp_path / "file")
-    with pytest.raises(UserError, match="file is a file"):
+    with pytest.raises(UserError, match="file: expected a folder, got a file"):
         find(tmp_path / "file")
-    with pytest.raises(UserError, match="it holds nothing"):
+    with pytest.raises(UserError, match="got nothing"):
         (tmp_path / "empty").mkdir()
         find(tmp_path / "empty")
 
@@ -134,13 +140,13 @@ def test_layouts_of_a_part_go_before_a_stray_picture(tmp_path: Path) -> None:
 
 def test_layouts_that_would_share_an_output_are_refused(tmp_path: Path) -> None:
     _touch(tmp_path / "a.png", tmp_path / "a.PNG")
-    with pytest.raises(UserError, match=r"distinct stems: a is a\.PNG, a\.png"):
+    with pytest.raises(UserError, match=r"distinct stems, got a\.PNG, a\.png"):
         find_test_layouts(tmp_path)
 
 
 def test_no_layouts(tmp_path: Path) -> None:
     _touch(tmp_path / "train/labels/a.png")
-    with pytest.raises(UserError, match=r"must hold PNGs: .* did you mean .*train\?"):
+    with pytest.raises(UserError, match=r"expected layouts \(PNG.* Did you mean .*train\?"):
         find_test_layouts(tmp_path)
 
 
@@ -171,7 +177,7 @@ def test_a_missing_half_of_unpaired_photographs(tmp_path: Path, there: str, miss
     with pytest.raises(UserError, match=f"{missing} has no photographs"):
         find_unpaired(root)
     _touch(root / missing / "a.jpg")
-    with pytest.raises(UserError, match=f"did you mean {root}"):
+    with pytest.raises(UserError, match=f"Did you mean {root}"):
         find_unpaired(tmp_path)
 
 
@@ -182,5 +188,184 @@ def test_content_is_a_folder_or_a_datasets_part(tmp_path: Path) -> None:
         _touch(tmp_path / part / "a.jpg")
         assert find_content(tmp_path).root == tmp_path / part
     _touch(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"distinct stems: a is a\.jpg, a\.png"):
+    with pytest.raises(UserError, match=r"distinct stems, got a\.jpg, a\.png"):
         find_content(tmp_path)
+
+
+def _reasons(unused: list[Unused]) -> dict[str, str]:
+    return {one.path.name: one.reason for one in unused}
+
+
+def test_every_file_that_is_not_used_is_named(tmp_path: Path) -> None:
+    images, labels = tmp_path / "imgs", tmp_path / "labels"
+    _touch(*(images / name for name in ("a.jpg", "b.heic", "c.HEIF", "d.jxl", "notes.txt", "e")))
+    _touch(*(labels / name for name in ("a.png", "b.png", "c.json", "Thumbs.db", ".hidden.png")))
+    _touch(*(labels / name for name in (".DS_Store", "desktop.ini", "label_to_img.json")))
+    _touch(images / "more/x.jpg", images / "more/y.jpg", labels / "empty/readme.txt")
+    (images / "__MACOSX").mkdir()
+    (labels / "gone.txt").symlink_to("nowhere.txt")
+    folder = find_pairs(tmp_path)
+    assert _reasons(folder.unused) == {
+        "b.heic": "HEIC, of a phone; convert it to JPEG",
+        "c.HEIF": "HEIC, of a phone; convert it to JPEG",
+        "d.jxl": "JPEG XL; convert it to JPEG or PNG",
+        "e": "no suffix, which is no picture's",
+        "notes.txt": ".txt, which is no picture's",
+        "c.json": ".json, which is no picture's",
+        "more": "a folder of 2 pictures; move them up, out of it",
+        "gone.txt": "a link to nowhere.txt, which is not there; restore that or remove the link",
+    }
+    lines = describe_unused(folder.unused)
+    assert f"2 entries not used in {images}: HEIC, of a phone; convert it to JPEG (b.heic, c.HEIF)"
+    assert len(lines) == 7 and all("\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize("suffix", [".jpe", ".jfif", ".JPG", ".webp", ".tif", ".bmp"])
+def test_photographs_of_many_suffixes(tmp_path: Path, suffix: str) -> None:
+    _touch(tmp_path / f"imgs/a{suffix}", tmp_path / "labels/a.png")
+    assert [pair.stem for pair in find_pairs(tmp_path).pairs] == ["a"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".gif", ".BMP"])
+def test_training_and_drawing_find_the_same_formats(tmp_path: Path, suffix: str) -> None:
+    _touch(*(tmp_path / f"labels/{stem}{suffix}" for stem in "ab"))
+    _touch(*(tmp_path / f"imgs/{stem}.jpg" for stem in "ab"))
+    drawn = find_test_layouts(tmp_path / "labels").paths
+    assert drawn == [pair.label_path for pair in find_pairs(tmp_path).pairs] and len(drawn) == 2
+
+
+def test_mixed_formats_of_layouts_are_all_drawn(tmp_path: Path) -> None:
+    _touch(*(tmp_path / name for name in ("a.png", "b.bmp", "c.tif", "d.jpg", "e.webp", "f.txt")))
+    layouts = find_test_layouts(tmp_path)
+    assert [path.name for path in layouts.paths] == ["a.png", "b.bmp", "c.tif"]
+    reasons = _reasons(layouts.unused)
+    assert list(reasons) == ["d.jpg", "e.webp", "f.txt"]
+    assert "changes ids" in reasons["d.jpg"] == reasons["e.webp"]
+
+
+def test_layouts_of_lossy_formats_alone_are_refused_with_the_reason(tmp_path: Path) -> None:
+    _touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    with pytest.raises(UserError, match=r"2 entries not used .*changes ids .*\(a\.jpg, b\.jpg\)"):
+        find_test_layouts(tmp_path)
+
+
+@pytest.mark.parametrize("part", [".", "base", "train"])
+def test_photographs_beside_their_labels(tmp_path: Path, part: str) -> None:
+    place = tmp_path / part
+    _touch(*(place / f"cmp_b000{i}{suffix}" for i in (1, 2) for suffix in (".jpg", ".png", ".bmp")))
+    _touch(place / "cmp_b0001.xml", place / "cmp_b0003.jpg", tmp_path / "test/x.bmp")
+    folder = find_pairs(tmp_path)
+    assert folder.side_by_side and "side by side" in folder.form
+    assert [pair.stem for pair in folder.pairs] == ["cmp_b0001", "cmp_b0002"]
+    assert folder.pairs[0].image_path == place / "cmp_b0001.jpg"
+    assert folder.pairs[0].label_path == place / "cmp_b0001.bmp"
+    assert [path.name for path in folder.images_without_label] == ["cmp_b0003.jpg"]
+    reasons = _reasons(folder.unused)
+    assert set(reasons) == {"cmp_b0001.png", "cmp_b0002.png", "cmp_b0001.xml"}
+    assert reasons["cmp_b0001.png"] == "a view in colors; the ids are in the .bmp"
+    layouts = find_test_layouts(place)
+    if part != ".":
+        assert [path.name for path in layouts.paths] == ["cmp_b0001.bmp", "cmp_b0002.bmp"]
+        assert set(_reasons(layouts.unused)) == {
+            "cmp_b0001.png", "cmp_b0002.png", "cmp_b0001.xml", "cmp_b0001.jpg", "cmp_b0002.jpg",
+            "cmp_b0003.jpg",
+        }  # fmt: skip
+
+
+def test_photographs_beside_png_labels(tmp_path: Path) -> None:
+    _touch(*(tmp_path / name for name in ("a.jpg", "a.png", "b.jpeg", "b.png", "c.png", "d.webp")))
+    _touch(tmp_path / "notes/readme.txt", tmp_path / "extra/z.jpg")
+    folder = find_pairs(tmp_path)
+    assert [pair.label_path.name for pair in folder.pairs] == ["a.png", "b.png"]
+    assert [path.name for path in folder.labels_without_image] == ["c.png"]
+    assert _reasons(folder.unused) == {
+        "d.webp": "photographs of this form are JPEG, labels are not"
+    }
+
+
+def test_a_form_with_folders_goes_before_files_side_by_side(tmp_path: Path) -> None:
+    _touch(*(tmp_path / name for name in ("x.jpg", "x.png", "imgs/a.jpg", "labels/a.png")))
+    assert not find_pairs(tmp_path).side_by_side
+
+
+def test_links_that_lead_nowhere_are_pictures_that_cannot_be_read(tmp_path: Path) -> None:
+    images, labels = tmp_path / "imgs", tmp_path / "labels"
+    _touch(images / "a.jpg", labels / "a.png", labels / "b.png", labels / "c.png")
+    (images / "b.jpg").symlink_to("b.jpg")
+    (images / "c.jpg").symlink_to("/nowhere/c.jpg")
+    folder = find_pairs(tmp_path)
+    assert [pair.stem for pair in folder.pairs] == ["a", "b", "c"]
+    (labels / "loop").symlink_to("loop")
+    reason = _reasons(find_pairs(tmp_path).unused)["loop"]
+    assert reason.startswith("a link that leads back to itself; remove")
+
+
+@pytest.mark.parametrize("find", [find_pairs, find_test_layouts, find_unpaired, find_content])
+def test_a_folder_that_leads_back_to_itself(tmp_path: Path, find: Callable[[Path], object]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "loop", tmp_path / "loop/deeper"):
+        with pytest.raises(UserError, match="leads back to itself") as caught:
+            find(path)
+        assert "\n" not in str(caught.value)
+    # and as one of the parts that are looked at
+    for part in ("train", "content", "test", "val"):
+        (tmp_path / part).symlink_to(part)
+    with pytest.raises(UserError, match="leads back to itself"):
+        find(tmp_path)
+
+
+def test_a_hint_passes_over_what_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _touch(tmp_path / "b/imgs/a.jpg", tmp_path / "b/labels/a.png")
+    (tmp_path / "a").symlink_to("a")
+    (tmp_path / "__MACOSX/imgs").mkdir(parents=True)
+    (tmp_path / "__MACOSX/labels").mkdir()
+    (tmp_path / "aa").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "aa":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError) as caught:
+        find_pairs(tmp_path)
+    assert str(caught.value).endswith(f"Did you mean {tmp_path / 'b'}?")
+    assert "MACOSX" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_part_that_cannot_be_listed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _touch(tmp_path / "imgs/a.jpg", tmp_path / "labels/a.png", tmp_path / "content/x.jpg")
+
+    def refuse(path: Path) -> object:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for find in (find_pairs, find_test_layouts, find_unpaired, find_content, pictures_by_stem):
+        with pytest.raises(UserError, match=r"expected a readable folder, got .+\. .+\.") as caught:
+            find(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_pictures_one_folder_deeper_are_said(tmp_path: Path) -> None:
+    _touch(tmp_path / "imgs/street/a.jpg", tmp_path / "labels/street/a.png")
+    with pytest.raises(UserError, match=r"got none that can be read; 2 entries not used .*move"):
+        find_pairs(tmp_path)
+
+
+def test_pictures_of_an_unknown_format_are_shown(tmp_path: Path) -> None:
+    _touch(tmp_path / "imgs/a.heic", tmp_path / "imgs/b.heic", tmp_path / "labels/a.png")
+    with pytest.raises(UserError) as caught:
+        find_pairs(tmp_path)
+    assert "HEIC, of a phone; convert it to JPEG (a.heic, b.heic)" in str(caught.value)
+    with pytest.raises(UserError, match=r"HEIC, of a phone; convert .*a\.heic"):
+        pictures_by_stem(tmp_path / "imgs")
+
+
+def test_no_suffix_is_both_read_and_refused() -> None:
+    assert PICTURE_SUFFIXES.isdisjoint(_UNREADABLE)

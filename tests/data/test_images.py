@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data.images import ImageError, PictureError, inspect_image, read_image
+from data.labels import read_label
 from options.errors import UserError
 
 
@@ -38,7 +40,7 @@ def test_other_modes_are_refused(tmp_path: Path, mode: str) -> None:
         else grey.convert(mode)
     ).save(path)
     for read in (read_image, inspect_image):
-        with pytest.raises(ImageError, match=r"8 bits a channel: mode .+; save it as"):
+        with pytest.raises(ImageError, match=r"8 bits per channel .+, got mode .+ Save it as"):
             read(path)
 
 
@@ -48,10 +50,10 @@ def test_damaged_files_name_rule_value_and_mend(tmp_path: Path) -> None:
     Image.fromarray(noise).save(whole)
     content = whole.read_bytes()
     files = {
-        "empty.jpg": (b"", "must not be empty: 0 bytes"),
-        "text.jpg": (b"not a picture at all", "must be a picture"),
-        "half.jpg": (content[: len(content) // 2], "must be whole: .*truncated"),
-        "nearly.jpg": (content[:-40], "must be whole: .*truncated"),
+        "empty.jpg": (b"", "got an empty file"),
+        "text.jpg": (b"not a picture at all", "expected a picture, got text"),
+        "half.jpg": (content[: len(content) // 2], "a complete picture, got damage .*truncated"),
+        "nearly.jpg": (content[:-40], "a complete picture, got damage .*truncated"),
     }
     for name, (damaged, message) in files.items():
         path = tmp_path / name
@@ -63,15 +65,15 @@ def test_damaged_files_name_rule_value_and_mend(tmp_path: Path) -> None:
     png = tmp_path / "half.png"
     Image.fromarray(noise).save(png)
     png.write_bytes(png.read_bytes()[:2000])
-    with pytest.raises(ImageError, match="must be whole"):
+    with pytest.raises(ImageError, match="a complete picture"):
         read_image(png)
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"must be readable: No such file.*missing"):
+    with pytest.raises(ImageError, match=r"a readable file, got nothing there\. Restore"):
         read_image(tmp_path / "none.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(ImageError, match="must be readable: Is a directory"):
+    with pytest.raises(ImageError, match="a readable file, got a folder"):
         read_image(tmp_path / "folder.jpg")
 
 
@@ -114,4 +116,70 @@ def test_error_survives_pickling() -> None:
     error = ImageError("a.jpg", "the rule", "the value", "the mend")
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, PictureError) and isinstance(again, UserError)
-    assert str(again) == str(error) == "a.jpg: the rule: the value; the mend"
+    assert str(again) == str(error) == "a.jpg: expected the rule, got the value. The mend."
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "got a HEIC picture, of a phone. Convert"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "got a HEIC picture"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "got a video"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "got a JPEG XL picture"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1",
+            "Get the picture: git lfs pull",
+        ),
+        (b"\n <!DOCTYPE html><html>", "got a web page. Download it again."),
+        (b"<?xml version='1.0'?><svg/>", "got XML or SVG text"),
+        (b"PK\x03\x04\x14", "got a zip archive. Unpack it."),
+        (b"%PDF-1.4", "got a PDF"),
+        (b"\x93NUMPY\x01", "got a NumPy array. Save it as PNG."),
+        (bytes(600), "got zeros. Download it again."),
+        (b"404: Not Found", "got text"),
+        (b"\x01\x02\x03\x04", "got bytes of no known format"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=re.escape(found)) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: expected a picture, got ")
+
+
+def test_pictures_that_are_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (14000, 13000)).save(path)
+    for read in (read_image, inspect_image, read_label):
+        with pytest.raises(PictureError, match=r"at most 178 .*got 13000 x 14000\. Scale"):
+            read(path)
+
+
+def test_a_jpeg_of_any_size_is_read_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("L", (14000, 13000), 90).save(path)
+    assert inspect_image(path).width == 14000
+    assert read_image(path, 384, 512).shape == (1625, 1750, 3)
+    with pytest.raises(ImageError, match="at most 178 megapixels"):
+        read_image(path)
+
+
+def test_large_pictures_are_read_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (10000, 9000)).save(path)
+    assert inspect_image(path).height == 9000
+    assert not list(recwarn)
+
+
+def test_paths_that_no_file_can_have(tmp_path: Path) -> None:
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for name, found in (
+        ("a\0b.jpg", "a name that no file can have"),
+        ("n" * 300 + ".jpg", "a name longer than the file system takes"),
+        ("loop.jpg", "a link that leads back to itself"),
+    ):
+        with pytest.raises(ImageError, match=f"expected a readable file, got {found}"):
+            read_image(tmp_path / name)

@@ -200,7 +200,7 @@ def test_unknown_is_a_class_of_its_own(make_dataset: Callable[..., Path]) -> Non
     assert (batch.layout[0, :4] == 29).all() and (batch.layout[0, 4:] == stored[4:]).all()
     with (
         BatchLoader(_pairs(root), **options) as loader,
-        pytest.raises(LabelError, match=r"ids must be 0\.\.28: id 255 at row 0, column 0"),
+        pytest.raises(LabelError, match=r"ids 0\.\.28, got id 255 at row 0, column 0"),
     ):
         list(loader.epoch(0))
 
@@ -212,7 +212,7 @@ def test_a_file_lost_on_the_way_is_named(make_dataset: Callable[..., Path], work
     with BatchLoader(pairs, **SIZE, batch_size=1, shuffle=False, workers=workers) as loader:
         pairs[6].image_path.unlink()
         batches = loader.epoch(0)
-        with pytest.raises(ImageError, match=r"picture 006\.png: the file must be readable"):
+        with pytest.raises(ImageError, match=r"picture 006\.png: expected a readable file"):
             list(batches)
         Image.new("RGB", (32, 24)).save(pairs[6].image_path)
         assert len(list(loader.epoch(0))) == 8
@@ -326,7 +326,7 @@ def test_read_layout(tmp_path: Path) -> None:
     # An id stored as the number that unknown is given is not taken for unknown.
     stored[7, 7] = 29
     Image.fromarray(stored).save(path)
-    with pytest.raises(LabelError, match=r"0\.\.28 or 255: id 29"):
+    with pytest.raises(LabelError, match=r"0\.\.28 or 255, got id 29"):
         read_layout(path, unknown_label=255)
     assert read_layout(path, unknown_label=29)[7, 7] == 29
 
@@ -427,3 +427,27 @@ def test_unpaired_batches_do_not_depend_on_workers_processes_or_where_one_goes_o
 def test_contents_need_styles(unpaired: tuple[list[Photograph], list[Photograph]]) -> None:
     with pytest.raises(ValueError, match="styles must be at least 1: 0"):
         BatchLoader(unpaired[0], **SIZE, batch_size=1)
+
+
+def test_ids_that_count_from_one(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    pairs = find_pairs(make_dataset(4)).pairs
+    shifted = find_pairs(make_dataset(4, root=tmp_path / "shifted")).pairs
+    for pair in shifted:
+        stored = np.asarray(Image.open(pair.label_path)) + np.uint16(1)
+        stored[0] = 255
+        Image.fromarray(stored).save(pair.label_path)
+    batches = [
+        list(
+            BatchLoader(
+                chosen, **SIZE, batch_size=2, unknown_label=255, first_id=first, workers=0
+            ).epoch(0)
+        )
+        for chosen, first in ((pairs, 0), (shifted, 1))
+    ]
+    for plain, other in zip(*batches, strict=True):
+        assert (plain.layout[:, 1:] == other.layout[:, 1:]).all()
+        assert (other.layout[:, 0] == 29).all()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(shifted[0].label_path)
+    with pytest.raises(LabelError, match=r"ids 1\.\.29, got id 0 at row 0, column 0"):
+        read_layout(shifted[0].label_path, first_id=1)
+    assert (read_layout(shifted[0].label_path, first_id=1, unknown_label=0) == 29).all()

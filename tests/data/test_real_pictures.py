@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.check import check_pairs
+from data.classes import colourise
 from data.folders import find_pairs, find_test_layouts
+from data.labels import read_label
 from data.loader import BatchLoader, read_layout
 from data.styles import build_layout_index
 
@@ -51,7 +54,7 @@ def test_wrong_class_count_is_explained() -> None:
     folder = find_pairs(DATASETS / "coco_stuff")
     report = check_pairs(folder, 182)
     assert report.faults
-    assert all("--unknown_label 255" in fault.mend for fault in report.faults)
+    assert all("--unknown-label 255" in fault.mend for fault in report.faults)
 
 
 def test_contest_layouts_keep_their_ids() -> None:
@@ -75,3 +78,24 @@ def test_nearest_street_is_a_neighbouring_frame() -> None:
 def test_test_layouts() -> None:
     layouts = find_test_layouts(DATASETS / "camvid")
     assert layouts.root.parts[-2:] == ("val", "labels") and len(layouts.paths) == 101
+
+
+@pytest.mark.parametrize("name", ["camvid", "landscape_sample", "coco_stuff"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif"])
+def test_what_an_editor_makes_of_a_label_is_read_as_the_label(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    classes = FORMS[name]["classes"]
+    for pair in find_pairs(DATASETS / name).pairs[:4]:
+        ids = read_label(pair.label_path, classes)
+        gray = Image.fromarray(ids.astype(np.uint8))
+        pictures = [gray, gray.convert("RGB").quantize(256)]
+        if ids.max() < classes:
+            colors = Image.fromarray(colourise(ids, classes))
+            pictures.append(colors.convert("P", palette=Image.Palette.ADAPTIVE, colors=256))
+            if suffix != "gif":
+                pictures.append(colors)
+        for number, picture in enumerate(pictures):
+            path = tmp_path / f"{number}.{suffix}"
+            picture.save(path)
+            assert (read_label(path, classes) == ids).all(), (pair.stem, number)

@@ -37,15 +37,41 @@ def test_names_with_and_without_suffix(tmp_path: Path) -> None:
     assert read_style_table(path) == {"a": "x", "b": "y.y", "c.d": "z.v2", "湖 e": "f g"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_windows_paths(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "label_to_img.json"
+    table = {"labels\\a.png": "D:\\set\\imgs\\x.jpg", "b.png": "imgs/sub\\y.jpg"}
+    path.write_bytes(json.dumps(table).encode(encoding))
+    read = read_style_table(path)
+    assert read == {"a": "x", "b": "y"}
+    # a name of Linux may hold a backslash too
+    photographs = {"x": Path("x.jpg"), "odd\\y": Path("odd\\y.jpg")}
+    styles = styles_from_table(read, [Path("a.png"), Path("q\\b.png")], photographs)
+    assert styles == [photographs["x"], photographs["odd\\y"]]
+
+
+def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "label_to_img.json"
+    path.symlink_to("label_to_img.json")
+    with pytest.raises(UserError, match="leads back to itself"):
+        find_style_table(tmp_path)
+    with pytest.raises(UserError, match="leads back to itself"):
+        read_style_table(path)
+    path.unlink()
+    path.write_bytes(b'{"\xff.png": "a.jpg"}')
+    with pytest.raises(UserError, match="expected JSON in UTF-8"):
+        read_style_table(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "must be JSON"),
-        ("[]x", "must be JSON"),
+        ("{", "expected JSON"),
+        ("[]x", "expected JSON"),
         ('[["a.png", "b.jpg"]]', "one JSON object"),
         ('"a.png"', "one JSON object"),
         ('{"a.png": 3}', "one JSON object"),
-        ('{"a.png": "b.jpg", "a": "c.jpg"}', "one photograph: .* gives a both b and c"),
+        ('{"a.png": "b.jpg", "a": "c.jpg"}', "one photograph for a, got both b and c"),
     ],
 )
 def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
@@ -62,9 +88,9 @@ def test_styles_from_table(tmp_path: Path) -> None:
     layouts = [Path("labels/b.png"), Path("labels/a.png")]
     styles = styles_from_table({"a": "x", "b": "y", "c": "gone"}, layouts, photographs)
     assert [path.name for path in styles] == ["y.png", "x.jpg"]
-    with pytest.raises(UserError, match=r"b\.png and 0 more of 2"):
+    with pytest.raises(UserError, match=r"got none for 1 of 2 \(b\.png\)\. Add"):
         styles_from_table({"a": "x"}, layouts, photographs)
-    with pytest.raises(UserError, match=r"gone and 0 more .* --img_path"):
+    with pytest.raises(UserError, match=r"got 1 that are not \(gone\) .* --img_path"):
         styles_from_table({"a": "x", "b": "gone"}, layouts, photographs)
 
 

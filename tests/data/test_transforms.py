@@ -75,6 +75,14 @@ def test_unknown_becomes_a_class(classes: int, unknown: int | None, expected: li
     assert layout.tolist() == [[0, 28, 255]]
 
 
+def test_ids_that_count_from_one_become_classes() -> None:
+    layout = np.array([[1, 28, 29, 255, 0]], dtype=np.int32)
+    assert map_unknown(layout, 29, 255, first_id=1).tolist() == [[0, 27, 28, 29, -1]]
+    assert map_unknown(layout, 29, 0, first_id=1).tolist() == [[0, 27, 28, 254, 29]]
+    # 29 is the last class, and 29 is also what unknown pixels become
+    assert map_unknown(layout, 29, 29, first_id=1).tolist() == [[0, 27, 29, 254, -1]]
+
+
 def test_flip_and_crop() -> None:
     array = np.arange(24).reshape(4, 6)
     assert flip(array)[0].tolist() == [5, 4, 3, 2, 1, 0]

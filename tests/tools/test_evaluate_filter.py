@@ -87,5 +87,5 @@ def test_drawn_landscapes_and_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_folder_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must hold photographs and labels"):
+    with pytest.raises(UserError, match="expected photographs and labels"):
         evaluate(tmp_path)

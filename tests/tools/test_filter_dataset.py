@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from data.cleaning.faults import Others, backlit, shifted, speckled
-from data.selections import read_selection
+from data.folders import find_pairs
+from data.selections import read_selection, unquote
 from options.errors import UserError
 from tests.data.cleaning.scenes import draw_scene, write_scene, write_scenes
 from tools.filter_dataset import main, make_selections
@@ -92,7 +93,7 @@ def test_faults_are_left_out_with_their_measure(selected: Path) -> None:
     copies = [rows["scene 003"], rows["scene 003 again"]]
     assert sorted(row["selection"] for row in copies) == ["1", "2"]
     assert copies[0]["group"] == copies[1]["group"] != ""
-    assert found["empty"] == ("-1", "") and "must not be empty" in rows["empty"]["reason"]
+    assert found["empty"] == ("-1", "") and "an empty file" in rows["empty"]["reason"]
     assert "a partner: a photograph" in rows["alone 湖"]["reason"]
     clean = [found[f"scene {index:03d}"][0] for index in range(50) if index != 3]
     assert clean.count("2") >= 47
@@ -235,12 +236,12 @@ def _with(*flags: str) -> Callable[[Path], list[str]]:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (_empty, "a dataset folder must hold photographs and labels"),
-        (_empty_folders, "a dataset folder must hold photographs and labels"),
+        (_empty, "expected photographs and labels in"),
+        (_empty_folders, "got none that can be read"),
         (_all_broken, "at least one pair must be readable: none of 2 is"),
         (_bad_ids, "at least one pair must be readable"),
         (_output_is_a_file, "need a folder that can be written"),
-        (_damaged_keep, "keep.txt must be UTF-8"),
+        (_damaged_keep, "keep.txt: expected readable UTF-8 text"),
         (_with("--target", "0.5", "0.9"), "--target takes the shares"),
         (_with("--target", "0.5"), "expected 2 arguments"),
         (_with("--workers", "-1"), "workers must be 0 or more"),
@@ -306,3 +307,65 @@ def test_as_a_program_without_jittor(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "total: 3 of 3" in result.stdout
+
+
+ODD_NAMES = [
+    " a ", "# b", "c\nd", "e\rf", "g\r\nh", '"i"', '"j\\n"', "k\u2028l", "m\x85n", "\ufeffo", "p,q",
+    "r\udcff\udc80", "s\\t", "湖 u", "v\x0bw", "\u3000x", "été", "#", "'y'", "z\tz",
+]  # fmt: skip
+
+
+def test_every_name_comes_back_from_what_is_written(tmp_path: Path) -> None:
+    root, output = tmp_path / "set", tmp_path / "out"
+    stems = write_scenes(root, len(ODD_NAMES) + 2)
+    images, labels = root / "train/imgs", root / "train/labels"
+    for stem, name in zip(stems, ODD_NAMES, strict=False):
+        (images / f"{stem}.jpg").rename(images / f"{name}.jpg")
+        (labels / f"{stem}.png").rename(labels / f"{name}.png")
+    (images / f"{stems[-1]}.jpg").rename(images / "bro\rken\udcfe.jpg")
+    (labels / f"{stems[-1]}.png").rename(labels / "bro\rken\udcfe.png")
+    (images / "bro\rken\udcfe.jpg").write_bytes(b"")
+    made = make_selections(root, output, workers=1, progress=False)
+    good = {pair.stem for pair in find_pairs(root).pairs} - {"bro\rken\udcfe"}
+    assert good == {*ODD_NAMES, stems[-2]}
+    assert read_selection(output, "total") == good
+    assert {unquote(stem) for stem in _rows(output)} == good | {"bro\rken\udcfe"}
+    assert all(line.isprintable() for line in made.lines)
+    # what a person copies from a list into drop.txt is dropped
+    (output / "drop.txt").write_bytes((output / "total.txt").read_bytes())
+    assert make_selections(root, output, workers=1, progress=False).selection_1 == 0
+
+
+def test_names_in_vain_are_explained(drawn: Path, output: Path) -> None:
+    (output / "keep.txt").write_text("Scene 001\nscene 002.jpg\nempty\nnobody\n")
+    made = make_selections(drawn, output, workers=1, progress=False)
+    (note,) = (line for line in made.lines if "keep.txt" in line)
+    assert note.startswith("note: keep.txt names 4 that are no readable pairs: ")
+    for reason in (
+        "1 in another spelling or of another copy (Scene 001)",
+        "1 with a suffix (scene 002.jpg)",
+        "1 of pairs that are bad (empty)",
+        "1 not in this dataset (nobody)",
+    ):
+        assert reason in note
+
+
+def test_facades_are_cleaned_with_ids_from_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for index in range(4):
+        image, layout = draw_scene(index)
+        layout = layout % 12 + 1
+        layout[0, :12] = np.arange(1, 13)
+        Image.fromarray(image).save(folder / f"b{index}.jpg")
+        Image.fromarray(layout.astype(np.uint8)).save(folder / f"b{index}.bmp")
+    flags = ["--input_path", str(tmp_path), "--classes", "12"]
+    assert main(flags) == 0
+    assert "total: 4 of 4" in capsys.readouterr().out
+    assert main([*flags, "--first_id", "1"]) == 0
+    assert main([*flags, "--first_id", "-1"]) == 2
+    assert "--first_id: expected 0..65524, got -1." in capsys.readouterr().err
+    assert main([*flags, "--first_id", "0"]) == 2
+    assert "The ids count from 1: give --first-id 1." in capsys.readouterr().err

@@ -237,6 +237,63 @@ def test_a_photograph_for_a_generator_that_takes_none(run: TestOptions, tmp_path
         plan_submission(replace(run, style=str(tmp_path / "a.png")))
 
 
+def test_layouts_of_other_formats_are_drawn_and_the_rest_is_named(
+    run: TestOptions, dataset: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    source = Image.open(dataset / "val/labels/tëst 5.png").convert("L")
+    for name in ("a.png", "b.bmp", "c.tif", "d.gif", "e.jpg"):
+        source.save(mixed / name)
+    (mixed / "notes.txt").touch()
+    options = replace(run, input_path=str(mixed), output_path=str(tmp_path / "out"))
+    plan = plan_submission(options)
+    assert [job.name for job in plan.jobs] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert len(plan.unused) == 2 and "(e.jpg)" in plan.unused[0] and "notes" in plan.unused[1]
+    folder, _ = draw(options)
+    drawn = read_files(folder)
+    assert drawn["a.jpg"] == drawn["b.jpg"] == drawn["c.jpg"] == drawn["d.jpg"]
+
+
+def test_photographs_that_are_not_used_are_named(run: TestOptions, tmp_path: Path) -> None:
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    for index in range(5, 9):
+        Image.new("RGB", (32, 24)).save(styles / f"tëst {index}.jpg")
+    (styles / "a.heic").touch()
+    plan = plan_submission(replace(run, img_path=str(styles)))
+    assert len(plan.unused) == 1 and "HEIC, of a phone" in plan.unused[0]
+
+
+def test_layouts_that_an_optimizer_has_sorted_are_refused(
+    run: TestOptions, dataset: Path, tmp_path: Path
+) -> None:
+    colors = np.array([[90, 200, 30], [200, 90, 30], [30, 90, 200], [250, 250, 10]], np.uint8)
+    for number, path in enumerate(sorted((dataset / "val/labels").iterdir())):
+        ids = np.asarray(Image.open(path))
+        order = np.roll(np.arange(CLASSES), number)
+        picture = Image.fromarray(np.argsort(order)[ids].astype(np.uint8), "P")
+        picture.putpalette(colors[order].tobytes())
+        picture.save(path)
+    with pytest.raises(UserError, match=r"4 of 4 are not: .*a color that is one id in all labels"):
+        plan_submission(run)
+
+
+def test_layouts_whose_ids_count_from_one(run: TestOptions, dataset: Path, tmp_path: Path) -> None:
+    plain, _ = draw(replace(run, output_path=str(tmp_path / "plain")))
+    snapshot = tmp_path / "results/run/checkpoints/generator-0001.safetensors"
+    tensors, metadata = read_tensors(snapshot)
+    options = RunOptions.from_json(metadata["options"])
+    shifted = replace(options, data=replace(options.data, first_id=1))
+    write_tensors(snapshot, tensors, {**metadata, "options": shifted.to_json()})
+    with pytest.raises(UserError, match=r"expected ids 1\.\.4, got id 0 at row"):
+        plan_submission(run)
+    for path in [*(dataset / "train/labels").iterdir(), *(dataset / "val/labels").iterdir()]:
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint16(1)).save(path)
+    again, _ = draw(replace(run, output_path=str(tmp_path / "again")))
+    assert read_files(plain) == read_files(again)
+
+
 def test_bad_layouts_are_named_and_nothing_is_written(
     run: TestOptions, dataset: Path, tmp_path: Path
 ) -> None:
@@ -248,7 +305,7 @@ def test_bad_layouts_are_named_and_nothing_is_written(
     text = str(error.value)
     assert "\n" not in text
     assert "2 of 4 are not" in text and "tëst 6.png" in text and "id 77" in text
-    assert "tëst 8.png: the file must be whole" in text
+    assert "tëst 8.png: expected a complete picture" in text
     assert not (tmp_path / "results/run/submission").exists()
 
 

@@ -346,7 +346,7 @@ def test_a_picture_that_breaks_in_the_middle(
                 image.write_bytes(content[:40])
 
     # helper processes read ahead, at most an epoch here
-    with pytest.raises(UserError, match=r"p\d\.png: the file must be"):
+    with pytest.raises(UserError, match=r"p\d\.png: expected a picture, got"):
         start(options, schedule, create, before_step=breaks)
     assert len(read_losses(options)) >= 3
     assert read_state(options)
@@ -357,9 +357,9 @@ def test_the_report_is_saved_and_bad_pairs_are_left_out(
 ) -> None:
     path = Path(str(options.data.input_path)) / "train/imgs/p3.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"at most 5% of the pairs may be bad: 1 of 6"):
+    with pytest.raises(UserError, match=r"at most 5% of bad pairs, got 1 of 6"):
         start(options, schedule, create)
-    assert "p3.png: the file must be whole" in (folder_of(options) / "check.txt").read_text()
+    assert "p3.png: expected a complete picture" in (folder_of(options) / "check.txt").read_text()
     assert not (folder_of(options) / "stats.jsonl").exists()
     lenient = replace(options, data=replace(options.data, bad_pair_limit=0.5))
     # five pairs in batches of two: two steps an epoch

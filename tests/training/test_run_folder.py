@@ -85,8 +85,8 @@ def test_every_option_is_free_said_or_refused(options: RunOptions) -> None:
     kept = names - FREE - SAID
     # What a run cannot take back, and nothing else.
     assert kept == {
-        *("task", "height", "width", "classes", "unknown_label", "instances", "flip"),
-        *("load_scale", "epoch_images"),
+        *("task", "height", "width", "classes", "unknown_label", "first_id", "instances"),
+        *("flip", "load_scale", "epoch_images"),
         *("generator", "channels", "halvings", "vae", "latent_size", "style_stream", "start"),
         "content_channels",
         *("fadain_alpha", "norm", "discriminator_scales", "discriminator_layers"),

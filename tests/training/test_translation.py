@@ -189,7 +189,7 @@ def test_where_styles_come_from(options: RunOptions, dataset: Path, tmp_path: Pa
     plan = plan_submission(wanted)
     assert [job.style_path.name for job in plan.jobs if job.style_path] == ["s1.png", "s0.png"]
     assert plan.style_rule == f"styles: as {table} says"
-    with pytest.raises(UserError, match=r"s0 and 1 more are not among 1; see --img_path"):
+    with pytest.raises(UserError, match=r"2 that are not \(s0, s1\) among 1\. See --img_path"):
         plan_submission(styled)
     broken = dataset / "test/content/t1.png"
     broken.write_bytes(broken.read_bytes()[:60])
@@ -203,7 +203,7 @@ def test_what_is_checked_before_the_first_step(options: RunOptions, dataset: Pat
     log = Log(RunFolder(options.training.results_path, "run"))
     broken = dataset / "style/s1.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(UserError, match="at most 5% of the photographs may be bad: 1 of 2 are"):
+    with pytest.raises(UserError, match="at most 5% of bad photographs, got 1 of 2"):
         prepare_run(options, SCHEDULE, log)
     lenient = replace(options, data=replace(options.data, bad_pair_limit=0.5))
     preparation = prepare_run(lenient, SCHEDULE, log)

@@ -118,16 +118,16 @@ def test_broken_files_are_faults_in_the_words_of_the_check(tmp_path: Path) -> No
         assert found.total == 12
         told = {fault.stem: f"{fault.rule}: {fault.value}" for fault in found.faults}
         assert told.keys() == set(stems[:10])
-        assert "must not be empty" in told[stems[0]]
-        assert "must be whole" in told[stems[1]]
-        assert told[stems[2]] == "ids must be 0..28: id 77"
+        assert "an empty file" in told[stems[0]]
+        assert "a complete picture" in told[stems[1]]
+        assert told[stems[2]] == "ids 0..28: id 77"
         assert "label 96 x 96, photograph 96 x 128" in told[stems[3]]
         assert "a partner: a label" in told[stems[4]]
         assert "a partner: a photograph" in told[stems[5]]
-        assert "a label must be a PNG" in told[stems[6]]
-        assert "a photograph must be RGB" in told[stems[7]] and "mode I;16" in told[stems[7]]
-        assert "ids must be 0..28: id 77" in told[stems[8]] or "palette" in told[stems[8]]
-        assert "must be whole" in told[stems[9]]
+        assert "a label of whole numbers, or of 8-bit RGB: mode F" in told[stems[6]]
+        assert "a photograph of 8 bits" in told[stems[7]] and "mode I;16" in told[stems[7]]
+        assert "ids 0..28: id 77" in told[stems[8]] or "palette" in told[stems[8]]
+        assert "a complete picture" in told[stems[9]]
     assert len(_survey(root, tmp_path / "cache1").faults) == 10
 
 
