@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import os
 import sys
@@ -10,6 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from options.errors import UserError, gpu_fault, gpu_without_room, missing_package
+
+# What a disk answers, through no fault of the program: full, over quota, failing, read-only, ...
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 Main: TypeAlias = Callable[..., int]
 
@@ -32,8 +36,9 @@ class ToolParser(argparse.ArgumentParser):
 def exit_codes(stopped: str) -> Callable[[Main], Main]:
     """Make the exit codes of a `main`: 2 for what the user must mend, 130 for Ctrl-C.
 
-    Either is one line on stderr; `stopped` is what to say at Ctrl-C. Where the GPU has failed, the
-    process ends at once, as in a crash, with 1: tools.supervise starts the work again.
+    1 is for a disk that is full or fails. Each is one line on stderr; `stopped` is what to say at
+    Ctrl-C. Where the GPU has failed, the process ends at once, as in a crash, with 1:
+    tools.supervise starts the work again.
     """
 
     def wrap(main: Main) -> Main:
@@ -57,6 +62,12 @@ def exit_codes(stopped: str) -> Callable[[Main], Main]:
                 sys.stdout.flush()
                 # what gives the GPU's memory back would wait for it
                 os._exit(1)
+            except OSError as error:
+                if error.errno not in DISK:
+                    raise
+                name = f"{error.filename}: " if error.filename else ""
+                print(f"error: {name}{error.strerror}; what is saved stays", file=sys.stderr)
+                return 1
             except KeyboardInterrupt:
                 print(stopped, file=sys.stderr)
                 return 130
