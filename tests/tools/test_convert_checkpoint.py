@@ -173,7 +173,7 @@ def test_this_designs_first_version(
     assert "first.weight" not in said  # a dense layer of the style vector reads no plane
     assert "content_stream.blocks.0.conv_0.weight[:, 5:12]" in said
     assert "5:12]: read by ids from 5 on alone" in said
-    assert "  not used: head_0.conv_0.weight, " in said
+    assert "  not used: content_stream.res_0.conv_0.weight, " in said
     assert " more: follows from weight_orig, weight_u and weight_v" in said
     options = read_snapshot(case.target).options
     assert options.data.classes == 5 and options.generator.content_channels == 12

@@ -146,7 +146,7 @@ def test_a_terminal_that_is_gone(
             raise OSError(errno.EIO, "Input/output error")
 
     log = Log(folder)
-    log._bar = Bar()  # type: ignore[assignment]
+    log._bar = Bar()
     monkeypatch.setattr(sys, "stdout", Gone())
     for _ in range(3):
         log.tick("phase I", 2, RECORD["losses"])
