@@ -45,7 +45,7 @@ def to_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str, 
     Batch norms get a `num_batches_tracked` of 0.
 
     Raises:
-        ValueError: names that this family does not have; lists all of them.
+        UnknownNames: names that this family does not have.
     """
     names = published_names(family, arrays)
     result: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ def from_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str
     """A published state under the project's names, in the same order, without batch counts.
 
     Raises:
-        ValueError: names that this family does not have; lists all of them.
+        UnknownNames: names that this family does not have.
     """
     return {name: arrays[key] for key, name in project_names(family, arrays).items()}
 
@@ -73,7 +73,7 @@ def published_names(family: Family, names: Iterable[str]) -> dict[str, str]:
     layer of a discriminator carries its number.
 
     Raises:
-        ValueError: names that this family does not have; lists all of them.
+        UnknownNames: names that this family does not have.
     """
     names = list(names)
     depth = _count(names, r"blocks\.(\d+)\." if family == "tsit" else r".*\.middle\.(\d+)\.")
@@ -86,7 +86,7 @@ def project_names(family: Family, names: Iterable[str]) -> dict[str, str]:
     `num_batches_tracked` of a batch norm has none and is left out.
 
     Raises:
-        ValueError: names that this family does not have; lists all of them.
+        UnknownNames: names that this family does not have.
     """
     names = list(names)
     depth = _count(
@@ -101,6 +101,30 @@ def project_names(family: Family, names: Iterable[str]) -> dict[str, str]:
     return _look_up(family, [name for name in names if name not in counts], table)
 
 
+def published_table(family: Family) -> set[str]:
+    """Every published name of a family, at any depth."""
+    return {published for depth in range(1, 12) for _, published in _pairs(family, depth)}
+
+
+def spectral_layers(family: Family, names: Iterable[str]) -> list[str]:
+    """The layers among a checkpoint's `names` whose weight has spectral norm as published."""
+    ending = "." + SPECTRAL["weight"]
+    table = published_table(family)
+    normalized = {name.removesuffix(ending) for name in table if name.endswith(ending)}
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    return [layer for layer in layers if layer in normalized]
+
+
+class UnknownNames(ValueError):
+    """Names that a family does not have: `names`, of a network of `family`."""
+
+    def __init__(self, family: str, names: list[str]) -> None:
+        super().__init__(
+            f"{len(names)} names are not of a {family} network of this depth: {', '.join(names)}"
+        )
+        self.names = names
+
+
 def _count(names: Iterable[str], pattern: str) -> int:
     found = (re.match(pattern, name) for name in names)
     return len({match[1] for match in found if match})
@@ -110,10 +134,7 @@ def _look_up(family: str, names: Iterable[str], table: Mapping[str, str]) -> dic
     names = list(names)
     unknown = [name for name in names if name not in table]
     if unknown:
-        raise ValueError(
-            f"{len(unknown)} names are not of a {family} network of this depth: "
-            f"{', '.join(unknown)}"
-        )
+        raise UnknownNames(family, unknown)
     return {name: table[name] for name in names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # What Jittor's message says of a card without room, and of one that has stopped answering.
 NO_ROOM = re.compile(
@@ -79,3 +80,10 @@ def gpu_fault(error: RuntimeError) -> str | None:
     """
     found = FAULT.search(str(error))
     return found and f"the GPU failed with {found[1]}; nvidia-smi and dmesg may tell why"
+
+
+def list_names(names: Iterable[str], most: int = 10) -> str:
+    """Names for one line: the first `most`, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -117,7 +117,8 @@ def exit_codes(stopped: str) -> Callable[[Main], Main]:
                 _tell(broken_package(error))
                 return 2
             except OSError as error:
-                _tell(str(error))
+                place = f"{error.filename}: " if error.filename else ""
+                _tell(f"{place}{error.strerror or error}; what is saved stays")
                 return 1
             except RuntimeError as error:
                 mend, fault = no_home(error) or gpu_without_room(error), gpu_fault(error)

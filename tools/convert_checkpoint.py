@@ -3,13 +3,15 @@
     python -m tools.convert_checkpoint latest_net_G.pth coco.safetensors
     python -m tools.convert_checkpoint FOLDER model.safetensors         # latest_net_G and _E of it
     python -m tools.convert_checkpoint model.safetensors FOLDER --to torch
+    python -m tools.convert_checkpoint all.pth model.safetensors --key netG_ema
     bash test.sh --checkpoint model.safetensors --input_path LABELS --output_path OUT
     bash test.sh --checkpoint translates.safetensors --input_path CONTENT --img_path STYLES \
         --output_path OUT
 
 SRC is a file of NVlabs/SPADE, EndlessSora/TSIT, this design's first version in Jittor, or VGG-19 of
-torchvision or Jittor, or a folder that holds *_net_G and with it *_net_E. PyTorch is not needed,
-and nothing that a file holds is run.
+torchvision or Jittor, or a folder that holds *_net_G and with it *_net_E. Of several networks in
+one file the generator and its encoder are taken, or what --key names. PyTorch is not needed, and
+nothing that a file holds is run.
 """
 
 from __future__ import annotations
@@ -22,24 +24,25 @@ from pathlib import Path
 import numpy as np
 
 from models.published import Family, to_published
-from options.errors import UserError
+from options.errors import UserError, list_names
 from options.run import RunOptions
 from tools.arguments import ToolParser, exit_codes
 from training.checkpoint import PICKLES, SNAPSHOT_FORMAT, read_snapshot
+from training.file_kind import weights_kind
+from training.finite import require_finite
 from training.foreign import (
     KNOWN,
     PHOTOGRAPH_CHANNELS,
-    TITLES,
-    Arrays,
     Hints,
     Part,
     describe,
     keep_channels,
     read_hints,
-    read_part,
+    read_parts,
     snapshot_arrays,
     take_kept,
 )
+from training.state_dicts import TITLES, Arrays
 from training.tensor_file import read_metadata, read_tensors, write_tensors
 from training.torch_file import write_torch
 
@@ -47,23 +50,30 @@ NETWORK_FORMAT = "jittor-landscape network 1"
 LETTERS = {"generator": "G", "encoder": "E"}
 
 
-def convert(source: Path, target: Path, to: str, hints: Hints, weights: str = "ema") -> list[str]:
+def convert(
+    source: Path,
+    target: Path,
+    to: str,
+    hints: Hints,
+    weights: str = "ema",
+    key: str | None = None,
+) -> list[str]:
     """Convert and return the report's lines.
 
     Raises UserError where the source is not understood, or the target is of the wrong form.
     """
-    if source.is_file() and source.suffix == ".safetensors":
+    if source.is_file() and weights_kind(source) == "safetensors":
         kind = read_metadata(source).get("format")
         if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT):
             if to == "project":
                 raise UserError(f"{source} is a file of this project already; say --to torch")
             return _unpack(source, target, str(kind), weights)
-    parts = _read_parts(source)
+    parts = _read_parts(source, key)
     lines: list[str] = []
     if to == "torch":
         for part in parts:
             lines += _describe_part(part)
-        published = {_file_name(part.path): _published(part.family, part) for part in parts}
+        published = {_file_name(part, parts): _published(part.family, part) for part in parts}
         return lines + _write_torch_files(target, published)
     if target.suffix != ".safetensors":
         raise UserError(f"DST is a .safetensors file: {target} is not; write {target}.safetensors")
@@ -99,10 +109,12 @@ def convert(source: Path, target: Path, to: str, hints: Hints, weights: str = "e
     return [*lines, f"written: {target}", _advise(target, options, parts)]
 
 
-def _read_parts(source: Path) -> list[Part]:
+def _read_parts(source: Path, key: str | None) -> list[Part]:
     """The networks of a file, or the generator and encoder of a folder."""
     if not source.is_dir():
-        return [read_part(source)]
+        return read_parts(source, key)
+    if key is not None:
+        raise UserError(f"--key: expected a file, got the folder {source}. Name the file in it")
     parts = []
     for letter in "GE":
         found = sorted(path for path in source.glob(f"*_net_{letter}.*") if path.suffix in PICKLES)
@@ -112,7 +124,7 @@ def _read_parts(source: Path) -> list[Part]:
                 f"{source} holds {len(found)} files *_net_{letter}: {found[0].name}, "
                 f"{found[1].name}; put those that belong together into a folder of their own"
             )
-        parts += [read_part(path) for path in latest or found]
+        parts += [part for path in latest or found for part in read_parts(path)]
     if not any(part.family in ("spade", "tsit") for part in parts):
         raise UserError(f"a folder holds *_net_G.pth (or .pkl): {source} does not; name a file")
     return parts
@@ -175,6 +187,7 @@ def _unpack(source: Path, target: Path, kind: str, weights: str) -> list[str]:
     """This project's file as .pth files under the published names."""
     if kind == NETWORK_FORMAT:
         arrays, metadata = read_tensors(source)
+        require_finite(arrays, source)
         family: Family = metadata["family"]  # type: ignore[assignment]
         kept = {n.removeprefix("kept."): a for n, a in arrays.items() if n.startswith("kept.")}
         own = {name: array for name, array in arrays.items() if f"kept.{name}" not in arrays}
@@ -222,19 +235,27 @@ def _write_torch_files(target: Path, files: dict[str, Arrays]) -> list[str]:
     return lines
 
 
-def _file_name(path: Path) -> str:
-    return f"{path.stem}.pth"
+def _file_name(part: Part, parts: Sequence[Part]) -> str:
+    shared = [other for other in parts if other.path == part.path]
+    if len(shared) > 1:
+        return f"{part.path.stem}_net_{LETTERS[part.network]}.pth"
+    return f"{part.path.stem}.pth"
 
 
 def _describe_part(part: Part) -> list[str]:
     kinds = sorted({str(array.dtype) for array in part.arrays.values()})
+    place = f" under {part.key}" if part.key else ""
     lines = [
-        f"{part.path.name}: {TITLES[part.family]}, {len(part.arrays)} tensors, "
+        f"{part.path.name}{place}: {TITLES[part.family]}, {len(part.arrays)} tensors, "
         f"{sum(array.size for array in part.arrays.values()):,} numbers, {', '.join(kinds)}"
     ]
-    lines += [f"  not used: {n} {_size(a)}, kept for --to torch" for n, a in part.kept.items()]
-    lines += [f"  not used: {name}, {why}" for name, why in part.dropped.items()]
-    return lines
+    reasons: dict[str, list[str]] = {}
+    for name, array in part.kept.items():
+        reasons.setdefault("kept for --to torch", []).append(f"{name} {_size(array)}")
+    for name, why in part.dropped.items():
+        reasons.setdefault(why, []).append(name)
+    lines += [f"  not used: {list_names(names)}: {why}" for why, names in reasons.items()]
+    return [*lines, *(f"note: {note}" for note in part.notes)]
 
 
 def _size(array: np.ndarray) -> str:
@@ -296,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = Path(arguments.source).expanduser()
     target = Path(arguments.target).expanduser()
     try:
-        for line in convert(source, target, arguments.to, hints, arguments.weights):
+        for line in convert(source, target, arguments.to, hints, arguments.weights, arguments.key):
             print(line)
     except OSError as error:
         raise UserError(f"DST must be written: {error}") from None
@@ -318,6 +339,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--instances", action="store_true", default=None, help="the last plane is of borders")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the pictures, in pixels")
     add("--halvings", type=int, choices=(4, 5, 6), help="of SPADE: 5 is normal, 6 more")
+    add("--key", metavar="NAME", help="which of several networks in one file; dotted if nested")
     add("--weights", choices=("ema", "raw"), default="ema", help="of a snapshot, to torch (ema)")
     return parser
 

@@ -6,11 +6,18 @@
     checkpoints/state                          the name of the state to go on from
 
 Everything is written beside its place and then renamed, and a pointer is changed last: whenever the
-process dies, the pointers name something whole.
+process dies, the pointers name something whole. Each step is on the disk before the next begins, so
+that a power cut is no worse.
+
+The state before the newest is kept too. A disk may damage a file years after it was written well,
+and then the older state saves the run for the price of its own size. Which state to go on from is a
+person's decision: a fault of a network's disk passes, and the newer state is good again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -25,8 +32,16 @@ import numpy as np
 from data.files import write_text
 from options.errors import UserError
 from options.run import RunOptions
+from training.file_kind import weights_kind
+from training.finite import require_finite
 from training.phases import Progress
-from training.tensor_file import Tensor, read_metadata, read_tensors, write_tensors
+from training.tensor_file import (
+    Tensor,
+    file_checksum,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 from training.variables import assign_arrays, name_variables
 
 if TYPE_CHECKING:  # what is wrong with a run's folder is said before Jittor is imported
@@ -36,8 +51,13 @@ SNAPSHOT_FORMAT = "jittor-landscape generator 1"
 STATE_FORMAT = "jittor-landscape state 1"
 PICKLES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept besides
+KEPT_STATES = 2  # the newest, and one for the day that its file is damaged
 LATEST = "latest"
 STATE = "state"
+SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})\.safetensors")
+STATE_NAME = re.compile(r"state-(\d{8,})")
+TENSORS = "state.safetensors"
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,9 @@ def save_snapshot(
         "classes": str(options.data.layout_classes),
     }
     write_tensors(path, learner.snapshot(), metadata)
+    _sync_folder(folder)
     write_text(folder / LATEST, path.name + "\n")
+    _sync_folder(folder)
     snapshots = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
     for old in snapshots[:-KEPT_SNAPSHOTS]:
         if _epoch_of(old) not in phase_ends and old != path:
@@ -109,22 +131,40 @@ def save_snapshot(
 
 
 def latest_snapshot(folder: Path) -> Path:
-    """The newest snapshot of a run; UserError where there is none."""
+    """The newest snapshot of a run; UserError if there is none, or the pointer is damaged."""
     pointer = folder / LATEST
-    if not pointer.is_file():
+    name = _require_pointer(pointer)
+    found = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
+    if name is None and found:  # the process died before it pointed to its first
+        return found[-1]
+    if name is None:
         raise UserError(
             f"a run has a generator after its first checkpoint: {folder} holds none; train the run "
             "first, or see --name and --checkpoint"
         )
-    path = folder / pointer.read_text(encoding="utf-8").strip()
+    others = f"for example --checkpoint {found[-1]}" if found else "no other is there"
+    if not SNAPSHOT_NAME.fullmatch(name):
+        raise UserError(
+            f"{pointer}: expected the name of a snapshot, got {name[:40]!r}. Name one: {others}"
+        )
+    path = folder / name
     if not path.is_file():
-        raise UserError(f"{pointer} names {path.name}, which is gone; name another --checkpoint")
+        raise UserError(f"{pointer} names {name}, which is gone. Name another: {others}")
     return path
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read a snapshot. Raises UserError where the file is none, or its options are off."""
-    if path.is_file() and path.suffix in PICKLES:
+    """Read a snapshot.
+
+    Raises UserError if the file is none, or cut short, its options are damaged, or its weights are
+    not finite.
+    """
+    if path.is_dir():
+        folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+        found = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
+        what = f"Name the file, for example {found[-1]}" if found else "It holds no snapshot"
+        raise UserError(f"--checkpoint: expected a file, got the folder {path}. {what}")
+    if weights_kind(path) != "safetensors":
         raise UserError(
             f"--checkpoint is a snapshot of a generator: {path} is a file of PyTorch or Jittor; "
             f"convert it: python -m tools.convert_checkpoint {path} "
@@ -143,7 +183,9 @@ def read_snapshot(path: Path) -> Snapshot:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: its metadata lacks {error}; write it again") from None
-    return Snapshot(path, options, epoch, step, read_tensors(path)[0])
+    arrays = read_tensors(path)[0]
+    require_finite(arrays, path)
+    return Snapshot(path, options, epoch, step, arrays)
 
 
 def load_strict(
@@ -156,27 +198,30 @@ def load_strict(
 def save_state(
     folder: Path, learner: Learner, progress: Progress, extra: Mapping[str, Any]
 ) -> Path:
-    """Write the whole state as a new folder, point `state` to it, and drop the old one.
+    """Write the whole state as a new folder, point `state` to it, and keep the one before.
 
     `extra` is what the loop wants to remember; JSON. A state of this step that is there already is
-    left as it is.
+    left as it is. Raises OSError if the disk refuses; `state` then names the old one.
     """
     path = folder / f"state-{progress.step:08d}"
-    if path.is_dir() and _pointed(folder) == path.name:
+    if path.is_dir() and _read_pointer(folder / STATE) == path.name:
         return path
     temporary = folder / f".{path.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         tensors: dict[str, Tensor] = dict(learner.variables())
-        write_tensors(temporary / "state.safetensors", tensors, {"format": STATE_FORMAT})
+        checksum = write_tensors(temporary / TENSORS, tensors, {"format": STATE_FORMAT})
         content = {
             "format": STATE_FORMAT,
+            "bytes": (temporary / TENSORS).stat().st_size,
+            "crc32": checksum,
             "progress": progress.to_dict(),
             "counts": learner.counts(),
             "extra": dict(extra),
         }
-        write_text(temporary / "progress.json", json.dumps(content, indent=2) + "\n")
+        write_text(temporary / PROGRESS, json.dumps(content, indent=2) + "\n")
+        _sync_folder(temporary)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
         _sync_folder(folder)
@@ -185,15 +230,17 @@ def save_state(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    clean(folder)
+    # The state is saved: what cannot be removed now is removed at the next checkpoint.
+    with contextlib.suppress(OSError):
+        clean(folder)
     return path
 
 
 def clean(folder: Path) -> None:
-    """Remove what an earlier process left unfinished, and states that nothing points to."""
-    current = _pointed(folder)
-    for path in folder.glob("state-*"):
-        if path.name != current:
+    """Remove what an earlier process left unfinished, and all states but the newest two."""
+    kept = _kept_states(folder)
+    for path in _states(folder):
+        if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".*.tmp"):
         if path.is_dir():
@@ -210,33 +257,89 @@ class State:
     progress: Progress
     counts: dict[str, int]
     extra: dict[str, Any]
+    checksum: int
 
     def load_into(self, learner: Learner) -> None:
-        """Give the learner the state's values; UserError lists every name that does not fit."""
-        path = self.path / "state.safetensors"
-        learner.load(read_tensors(path)[0], self.counts, str(path))
+        """Give the learner the state's values.
+
+        Raises UserError that names what does not fit, or says how to go on from damaged values.
+        """
+        path = self.path / TENSORS
+        try:
+            arrays = self.read()
+        except (OSError, UserError) as error:
+            raise UserError(_say_damaged(self.path.parent, self.path.name, error)) from None
+        learner.load(arrays, self.counts, str(path))
+
+    def read(self) -> dict[str, np.ndarray]:
+        """The values; UserError or OSError if they are not those that were written, or finite."""
+        path = self.path / TENSORS
+        if file_checksum(path) != self.checksum:
+            raise UserError(f"{path}: its checksum does not match")
+        arrays = read_tensors(path)[0]
+        require_finite(arrays, path)
+        return arrays
 
 
 def find_state(folder: Path) -> State | None:
-    """The state to go on from, None where training has not saved one yet.
+    """The state to go on from, None if training has not saved one yet.
 
-    Raises UserError where the pointer names a state that is not there or not whole.
+    Raises UserError that says how to go on if the pointer names nothing, or a state that is not
+    there or not whole.
     """
-    name = _pointed(folder)
+    name = _require_pointer(folder / STATE)
     if name is None:
-        return None
-    path = folder / name
+        # The process died before it pointed to its first: a folder of that name is whole.
+        states = _states(folder)
+        if not states:
+            return None
+        name = states[-1].name
     try:
-        content = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        if content["format"] != STATE_FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        progress = Progress.from_dict(content["progress"])
-        return State(path, progress, dict(content["counts"]), dict(content["extra"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / STATE} names {name}, which cannot be read ({error}); restore it, or remove "
-            "the run's folder to start anew"
-        ) from None
+        if not STATE_NAME.fullmatch(name):
+            raise ValueError("no name of a state")
+        return _read_state(folder / name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(_say_damaged(folder, name, error)) from None
+
+
+def _read_state(path: Path) -> State:
+    """A state without its values; one of many exceptions if it is damaged."""
+    content = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+    if content["format"] != STATE_FORMAT:
+        raise ValueError(f"format {content['format']!r}")
+    progress = Progress.from_dict(content["progress"])
+    size = (path / TENSORS).stat().st_size
+    if size != content["bytes"]:
+        raise ValueError(f"{TENSORS} has {size} of {content['bytes']} bytes")
+    read_metadata(path / TENSORS)
+    counts, extra = dict(content["counts"]), dict(content["extra"])
+    return State(path, progress, counts, extra, int(content["crc32"]))
+
+
+def _say_damaged(folder: Path, name: str, error: Exception) -> str:
+    """What is wrong with the state `name`, and all that can be gone on with."""
+    pointer = folder / STATE
+    ways = []
+    for other in reversed(_states(folder)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            if other.name != name:
+                state = _read_state(other)
+                state.read()
+                ways.append(
+                    f"to train on from step {state.progress.step}, run: echo {other.name} > "
+                    f"{pointer}"
+                )
+                break
+    with contextlib.suppress(OSError, UserError):
+        snapshot = latest_snapshot(folder)
+        step = read_metadata(snapshot).get("step")
+        ways.append(f"{snapshot.name}, of step {step}, still draws: see --checkpoint of test.sh")
+    fault = error.strerror if isinstance(error, OSError) else f"{error}"
+    shown = name if STATE_NAME.fullmatch(name) else repr(name[:40])
+    return (
+        f"{pointer} names {shown}, which cannot be read ({fault}). Restore it, or "
+        f"{'; or '.join([*ways, 'start anew with another --name'])}"
+    )
 
 
 def state_size(learner: Learner) -> int:
@@ -253,19 +356,57 @@ def _bytes(var: Any) -> int:
     return int(np.prod(var.shape, dtype=np.int64)) * np.dtype(str(var.dtype)).itemsize
 
 
-def _pointed(folder: Path) -> str | None:
-    pointer = folder / STATE
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+def _read_pointer(pointer: Path) -> str | None:
+    """What a pointer names, None if there is none; OSError if it cannot be read."""
+    try:
+        return pointer.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _require_pointer(pointer: Path) -> str | None:
+    """The same for a program that cannot do without; UserError if it cannot be read."""
+    try:
+        return _read_pointer(pointer)
+    except OSError as error:
+        raise UserError(f"{pointer}: cannot be read: {error.strerror or error}") from None
+
+
+def _states(folder: Path) -> list[Path]:
+    """The folders of states, the newest last."""
+    found = [path for path in folder.glob("state-*") if STATE_NAME.fullmatch(path.name)]
+    return sorted(found, key=_step_of)
+
+
+def _kept_states(folder: Path) -> list[Path]:
+    """The state to go on from and the one before it; all if the pointer names none."""
+    states = _states(folder)
+    name = _read_pointer(folder / STATE)
+    if name is None:
+        return states[-KEPT_STATES:]
+    current = folder / name
+    if current not in states:
+        return states
+    end = states.index(current) + 1
+    return states[max(0, end - KEPT_STATES) : end]
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
 
 
 def _epoch_of(path: Path) -> int:
-    found = re.search(r"generator-(\d+)\.safetensors$", path.name)
+    found = SNAPSHOT_NAME.fullmatch(path.name)
     return int(found[1]) if found else -1
 
 
 def _sync_folder(folder: Path) -> None:
+    """Have the renames in a folder on the disk; a file system that cannot is taken as it is."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)

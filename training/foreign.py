@@ -1,12 +1,13 @@
 """Published weights under the project's names: which network it is, and what it was built as.
 
-    part = read_part(Path("latest_net_G.pth"))            # names and values
-    options, remarks = describe([part, encoder], Hints(size=(256, 256)))
+    parts = read_parts(Path("latest_net_G.pth"))          # names and values, of G and perhaps E
+    options, remarks = describe(parts, Hints(size=(256, 256)), read_hints(folder))
     arrays = snapshot_arrays(parts)                       # as a generator's snapshot has them
 
 Known by their names and shapes: the generators, encoders and discriminators of NVlabs/SPADE and
 EndlessSora/TSIT, in PyTorch's files and in the Jittor pickles of this design's first public
-version, and VGG-19 of torchvision and Jittor.
+version, and VGG-19 of torchvision and Jittor. Whatever form spectral norm is saved in, the weights
+that a network computes with are the same.
 """
 
 from __future__ import annotations
@@ -19,29 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from models.published import BATCH_COUNT, Family, project_names
-from options.errors import UserError
+from models.published import (
+    BATCH_COUNT,
+    Family,
+    UnknownNames,
+    project_names,
+    spectral_layers,
+)
+from options.errors import UserError, list_names
 from options.run import DataOptions, GeneratorOptions, RunOptions
-from training.safe_pickle import read_pickle
-from training.tensor_file import read_tensors
+from training.finite import require_finite
+from training.state_dicts import TITLES, Arrays, Found, choose, find_networks
+from training.weights_file import read_weights_file
 
-Arrays = dict[str, np.ndarray]
-
-# A name that a family's file has and no other's.
-MARKERS: dict[str, Family] = {
-    "discriminator_0.model0.0.weight": "discriminator",
-    "fc_mu.weight": "encoder",
-    "content_stream.res_0.conv_1.bias": "tsit",
-    "head_0.norm_0.mlp_shared.0.weight": "spade",
-    "features.34.weight": "vgg19",
-}
-TITLES: dict[Family, str] = {
-    "discriminator": "multi-scale patch discriminator of SPADE and TSIT",
-    "encoder": "style encoder of SPADE and TSIT",
-    "tsit": "TSIT generator",
-    "spade": "SPADE generator",
-    "vgg19": "VGG-19",
-}
 NETWORKS: dict[Family, str] = {
     "spade": "generator",
     "tsit": "generator",
@@ -85,7 +76,8 @@ KNOWN = {
 class Part:
     """One network: `arrays` by the project's names, `kept` what it never reads, by its own names.
 
-    `dropped` gives the reason beside each name that is left out for good.
+    `dropped` gives the reason for each name that is left out for good, `notes` say what was not
+    read off the file; `key` is where in the file it stands.
     """
 
     path: Path
@@ -93,6 +85,8 @@ class Part:
     arrays: Arrays
     kept: Arrays = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    key: str = ""
 
     @property
     def network(self) -> str:
@@ -129,53 +123,160 @@ class Hints:
         return replace(other, **mine)
 
 
-def read_part(path: Path) -> Part:
-    """Read a file of published weights.
+def read_parts(path: Path, key: str | None = None) -> list[Part]:
+    """Read a file of published weights: one network, or a generator and its encoder.
 
-    Raises UserError where the file cannot be read, or is of none of the families.
+    `key`, dotted, says which one of several to take. Raises UserError if the file cannot be read,
+    holds no network of the families or more than one that would do, or numbers that are not finite.
     """
-    content = read_tensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
-    return recognise(content, path)
+    return recognise(read_weights_file(path), path, key)
 
 
-def recognise(content: Any, path: Path) -> Part:
-    """The network whose state `content` is; UserError lists every name that is not of it."""
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+def recognise(content: Any, path: Path, key: str | None = None) -> list[Part]:
+    """The network whose state `content` holds, with a generator its encoder; as `read_parts`."""
     if not isinstance(content, dict) or not content:
-        raise UserError(
-            f"{path}: a network's weights are a dictionary of tensors: this is "
-            f"{'an empty' if content == {} else 'a'} {type(content).__name__}; name another file"
-        )
-    dropped = {str(k): "no tensor" for k, v in content.items() if not isinstance(v, np.ndarray)}
-    arrays = {str(k): v for k, v in content.items() if isinstance(v, np.ndarray)}
-    if all(name.startswith("module.") for name in arrays):  # from torch's DataParallel
-        arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
-    for name in [name for name in arrays if name + "_orig" in arrays]:
+        kind = "an empty dict" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise UserError(f"{path}: expected tensors by name, got {kind}. Name another file")
+    contents = find_networks(content)
+    chosen = choose(contents, path, key)
+    left = {n.key: f"{n.title}, see --key" for n in contents.networks if n not in chosen}
+    left |= {name: "of none of the networks" for name in contents.names}
+    parts = [_read_network(found, path) for found in chosen]
+    first = replace(parts[0], dropped=parts[0].dropped | contents.dropped | left)
+    return [first, *parts[1:]]
+
+
+def _read_network(found: Found, path: Path) -> Part:
+    family, arrays = found.family, dict(found.arrays)
+    assert family is not None
+    require_finite(arrays, path)
+    dropped: dict[str, str] = {}
+    notes: list[str] = []
+    kept = {n: a for n, a in arrays.items() if n.rpartition(".")[2] == BATCH_COUNT}
+    if family == "vgg19":
+        arrays = {f"features.{n}" if n[0].isdigit() else n: a for n, a in arrays.items()}
+        kept |= {name: array for name, array in arrays.items() if not re.match(VGG_READ, name)}
+    else:
+        arrays, notes = _use_published_spectral_norm(family, arrays, path)
+    first_version = [name for name in arrays if f"{name}_orig" in arrays]
+    for name in first_version:
         del arrays[name]
         dropped[name] = "follows from weight_orig, weight_u and weight_v"
-    family = next((family for name, family in MARKERS.items() if name in arrays), None)
-    if family is None:
-        raise UserError(
-            f"{path}: known are SPADE's and TSIT's generator, encoder and discriminator, and "
-            f"VGG-19: {len(arrays)} tensors of names such as {', '.join(list(arrays)[:3])} are of "
-            "none of them; name another file"
-        )
-    kept = {n: a for n, a in arrays.items() if n.endswith("." + BATCH_COUNT)}
-    if family == "vgg19":
-        kept |= {name: array for name, array in arrays.items() if not re.match(VGG_READ, name)}
     try:
         names = project_names(family, [name for name in arrays if name not in kept])
-    except ValueError as error:
+    except UnknownNames as error:
         raise UserError(
-            f"{path}: looks like the {TITLES[family]}, but {error}; only networks with spectral "
-            "norm, as published, can be converted"
+            f"{path}: looks like the {TITLES[family]}, but {len(error.names)} of {len(arrays)} "
+            f"names are not of it: {list_names(error.names)}. Only networks as published, with "
+            "spectral norm, can be converted"
         ) from None
-    part = Part(path, family, {own: arrays[name] for name, own in names.items()}, kept, dropped)
-    if any(reason.startswith("follows") for reason in dropped.values()):
-        part = _renew_vectors(part)
-    return part
+    whole_numbers = [n for n in names if not np.issubdtype(arrays[n].dtype, np.floating)]
+    if whole_numbers:
+        kinds = sorted({str(arrays[name].dtype) for name in whole_numbers})
+        raise UserError(
+            f"{path}: expected weights that are floats, got {', '.join(kinds)} in "
+            f"{len(whole_numbers)} tensors: {list_names(whole_numbers)}. These are quantized: take "
+            "the file from before that"
+        )
+    own = {mine: arrays[name] for name, mine in names.items()}
+    part = Part(path, family, own, kept, dropped, tuple(notes), found.key)
+    return _renew_vectors(part) if first_version else part
+
+
+# PyTorch's `torch.nn.utils.parametrizations.spectral_norm` in the names of its `spectral_norm`.
+PARAMETRIZED = {
+    ".parametrizations.weight.original": ".weight_orig",
+    ".parametrizations.weight.0._u": ".weight_u",
+    ".parametrizations.weight.0._v": ".weight_v",
+}
+
+
+def _use_published_spectral_norm(
+    family: Family, arrays: Arrays, path: Path
+) -> tuple[Arrays, list[str]]:
+    """The arrays with weight_orig, weight_u and weight_v in each layer with spectral norm.
+
+    The network divides weight_orig by sigma = u'Wv. What a file lacks of the three follows from
+    the others, such that the quotient is the weight that the file stands for.
+    """
+    renamed: Arrays = {}
+    for name, array in arrays.items():
+        for ending, published in PARAMETRIZED.items():
+            if name.endswith(ending):
+                name = name.removesuffix(ending) + published
+        renamed[name] = array
+    arrays = renamed
+    folded: list[str] = []
+    derived: list[str] = []
+    guessed: list[str] = []
+    for layer in spectral_layers(family, arrays):
+        weight = arrays.get(f"{layer}.weight_orig")
+        u, v = (arrays.get(f"{layer}.weight_{letter}") for letter in "uv")
+        quotient = arrays.get(f"{layer}.weight")
+        if weight is None and quotient is not None and quotient.size:
+            del arrays[f"{layer}.weight"]
+            arrays[f"{layer}.weight_orig"] = quotient
+            u, v = _vectors_of_one(quotient, f"{path}: {layer}.weight")
+            folded.append(layer)
+        elif weight is None or (u is not None and v is not None) or not weight.size:
+            continue
+        else:
+            (derived if u is not None or v is not None else guessed).append(layer)
+            u, v = _complete_vectors(weight, u, v)
+            if quotient is not None:  # PyTorch before 1.0 kept it
+                del arrays[f"{layer}.weight"]
+                v = v * (_ratio(weight, quotient) / (u @ _matrix(weight) @ v))
+        arrays[f"{layer}.weight_u"] = np.asarray(u, np.float32)
+        arrays[f"{layer}.weight_v"] = np.asarray(v, np.float32)
+    notes = []
+    if folded:
+        notes.append(
+            f"{len(folded)} weights have no weight_orig: they are taken as normalized already"
+        )
+    if derived:
+        notes.append(f"{len(derived)} layers lack weight_u or weight_v: one follows from the other")
+    if guessed:
+        notes.append(
+            f"{len(guessed)} layers lack weight_u and weight_v: the largest singular value divides "
+            "their weights, which training comes near to"
+        )
+    return arrays, notes
+
+
+def _vectors_of_one(weight: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """u and v with u'Wv = 1 to the last bit in float32: one number of W, and its inverse."""
+    matrix = np.asarray(weight, np.float32).reshape(len(weight), -1)
+    flat = matrix.reshape(-1)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        inverse = np.float32(1) / flat
+        exact = np.where(flat * inverse == 1, np.abs(flat), 0)
+    place = int(exact.argmax())
+    if not exact[place]:
+        raise UserError(f"{name}: expected a normalized weight, got zeros. Name another file")
+    row, column = divmod(place, matrix.shape[1])
+    u, v = np.zeros(matrix.shape[0], np.float32), np.zeros(matrix.shape[1], np.float32)
+    u[row], v[column] = 1, inverse[place]
+    return u, v
+
+
+def _complete_vectors(
+    weight: np.ndarray, u: np.ndarray | None, v: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """u and v, where one is missing by a step of power iteration, both by its limit."""
+    matrix = _matrix(weight)
+    if v is not None:
+        v = np.asarray(v, np.float64)
+        return _unit(matrix @ v), v
+    if u is None:
+        u = np.linalg.eigh(matrix @ matrix.T)[1][:, -1]
+    u = np.asarray(u, np.float64)
+    return u, _unit(matrix.T @ u)
+
+
+def _ratio(weight: np.ndarray, quotient: np.ndarray) -> float:
+    """The number by which a weight was divided, in least squares."""
+    divided = _matrix(quotient)
+    return float(np.vdot(_matrix(weight), divided) / max(float(np.vdot(divided, divided)), 1e-30))
 
 
 def _renew_vectors(part: Part) -> Part:

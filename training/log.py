@@ -1,8 +1,14 @@
-"""What a run says: lines and a bar for people, stats.jsonl for programs, TensorBoard events."""
+"""Run logging: lines and a bar for people, stats.jsonl for programs, TensorBoard events.
+
+Nothing here ends a run. What cannot be written, for the disk is full or the terminal gone, is said
+once on stderr; when it can be written again, it is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import sys
 import time
@@ -16,6 +22,9 @@ from tqdm import tqdm
 
 from training.run_folder import RunFolder, cut_stats
 
+FLUSH_SECONDS = 30.0  # between two times that TensorBoard's events go to the disk
+RETRY_SECONDS = 60.0  # before a file of events is begun anew after a failure
+
 
 class Log:
     """Writes a run's log; one that is `silent` (every process but the first) writes nothing."""
@@ -24,16 +33,16 @@ class Log:
         self.folder = folder
         self.silent = silent
         self._bar: tqdm[Any] | None = None
-        self._events: Any = None
-        self._files: dict[Path, TextIO] = {}
+        self._events: _Events | None = None
+        self._files: dict[Path, _Lines] = {}
+        self._printing = _Trouble("the terminal or its file")
 
     def say(self, text: str) -> None:
-        """Print lines, above the progress bar where there is one, and add them to log.txt."""
+        """Print lines, above the progress bar if there is one, and add them to log.txt."""
         if self.silent:
             return
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
-        if self.folder is not None and self.folder.path.is_dir():
+        self._print(text)
+        if self.folder is not None and os.path.isdir(self.folder.path):
             now = datetime.now().isoformat(" ", "seconds")
             lines = "".join(f"{now}  {line}\n" for line in text.splitlines())
             self._append(self.folder.log_path, lines)
@@ -45,8 +54,17 @@ class Log:
         """
         if self.silent or self.folder is None:
             return
-        cut_stats(self.folder.stats_path, step)
-        self._events = _open_events(self.folder.path, step, self)
+        try:
+            cut_stats(self.folder.stats_path, step)
+        except OSError as error:
+            _complain(f"{self.folder.stats_path}: {_reason(error)}; it keeps the later steps")
+        try:
+            self._events = _Events(self.folder.path, step)
+        except ImportError:
+            self.say(
+                "TensorBoard events: tensorboardX is not installed; stats.jsonl has the same "
+                "numbers"
+            )
         if sys.stderr.isatty():
             self._bar = tqdm(
                 total=last_images,
@@ -58,10 +76,14 @@ class Log:
 
     def tick(self, place: str, images: int, losses: Mapping[str, float]) -> None:
         """Count one step of `images` on the progress bar; `place` is where training stands."""
-        if self._bar is not None:
+        if self._bar is None:
+            return
+        try:
             self._bar.set_description_str(place, refresh=False)
             self._bar.set_postfix_str(describe_losses(losses), refresh=False)
             self._bar.update(images)
+        except (OSError, ValueError):  # the terminal is gone; lines may still go to a file
+            self._bar = None
 
     def stats(self, place: str, record: Mapping[str, Any], seconds_left: float) -> None:
         """Write a step's record to stats.jsonl and TensorBoard; without a bar, a line."""
@@ -70,22 +92,21 @@ class Log:
         line = json.dumps(record, allow_nan=False, separators=(",", ":"))
         self._append(self.folder.stats_path, line + "\n")
         if self._events is not None:
-            step = record["step"]
-            for name, value in record["losses"].items():
-                self._events.add_scalar(f"loss/{name}", value, step)
+            values = {f"loss/{name}": value for name, value in record["losses"].items()}
             for name in ("learning_rate", "images_per_second", "memory_mb"):
-                self._events.add_scalar(f"run/{name}", record[name], step)
+                values[f"run/{name}"] = record[name]
+            self._events.add(values, record["step"])
         if self._bar is None:
-            print(
+            self._print(
                 f"{place}  step {record['step']}  {describe_losses(record['losses'])}  "
-                f"{record['images_per_second']:.2f} images/s  {describe_time(seconds_left)} left",
-                flush=True,
+                f"{record['images_per_second']:.2f} images/s  {describe_time(seconds_left)} left"
             )
 
     def close(self) -> None:
         """End the bar and close the files."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
             self._bar = None
         if self._events is not None:
             self._events.close()
@@ -94,11 +115,167 @@ class Log:
             file.close()
         self._files.clear()
 
+    def _print(self, text: str) -> None:
+        try:
+            _write_above_bar(text, sys.stdout)
+        except (OSError, ValueError) as error:
+            self._printing.say(error)
+        else:
+            self._printing.pass_over()
+
     def _append(self, path: Path, text: str) -> None:
-        if path not in self._files:
-            self._files[path] = open(path, "a", encoding="utf-8")  # noqa: SIM115 until close
-        self._files[path].write(text)
-        self._files[path].flush()
+        self._files.setdefault(path, _Lines(path)).append(text)
+
+
+class _Trouble:
+    """What is to be said on stderr once, until it has passed."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.said = False
+
+    def say(self, error: Exception) -> None:
+        if not self.said:
+            self.said = True
+            _complain(
+                f"{self.what}: cannot be written ({_reason(error)}). Training goes on; lines are "
+                "missing until it can"
+            )
+
+    def pass_over(self) -> None:
+        self.said = False
+
+
+class _Lines:
+    """A file that lines are added to, each of them whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+        self._trouble = _Trouble(str(path))
+
+    def append(self, text: str) -> None:
+        try:
+            if self._handle is None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                self._handle = os.open(self.path, flags, 0o666)
+            _write_whole(self._handle, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self.close()  # opened anew: the file may be another when it can be written again
+            self._trouble.say(error)
+        else:
+            self._trouble.pass_over()
+
+    def close(self) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._handle)
+            self._handle = None
+
+
+def _write_whole(handle: int, content: bytes) -> None:
+    """Write at the end of a file, or leave it as it was and raise OSError."""
+    size = os.fstat(handle).st_size
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[os.write(handle, left) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, size)
+        raise
+
+
+class _Events:
+    """TensorBoard's events. Later steps of an earlier start are hidden.
+
+    They are written here and now: SummaryWriter has a thread for it, which ends at a full disk with
+    a traceback, after which the next step would wait for it for ever.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter  # takes half a second
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        self._create, self._protocol, self._summary = EventsWriter, event_pb2, summary_pb2
+        self._folder = folder
+        self._from_step: int | None = step + 1
+        self._begun = 0
+        self._writer: Any = None
+        self._flushed_at = self._failed_at = -float("inf")
+        self._trouble = _Trouble(f"TensorBoard's events in {folder}")
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers by name."""
+        now = time.monotonic()
+        if self._writer is None and now - self._failed_at < RETRY_SECONDS:
+            return
+        try:
+            if self._writer is None:
+                self._begin()
+            value = self._summary.Summary.Value
+            numbers = [value(tag=name, simple_value=number) for name, number in values.items()]
+            summary = self._summary.Summary(value=numbers)
+            self._write(self._protocol.Event(step=step, summary=summary))
+            if now - self._flushed_at >= FLUSH_SECONDS:
+                self._writer.flush()
+                self._flushed_at = now
+        except OSError as error:
+            self._failed_at = now
+            self._abandon()
+            self._trouble.say(error)
+        else:
+            self._trouble.pass_over()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._trouble.say(error)
+            self._writer = None
+
+    def _begin(self) -> None:
+        self._begun += 1
+        self._writer = self._create(str(self._folder / "events"), self._suffix)
+        if self._from_step is not None:
+            start = self._protocol.SessionLog(status=self._protocol.SessionLog.START)
+            self._write(self._protocol.Event(step=self._from_step, session_log=start))
+        self._writer.flush()
+        self._from_step = None
+
+    @property
+    def _suffix(self) -> str:
+        # Two files begun in one second must not be one.
+        return f".{os.getpid()}.{self._begun}"
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
+
+    def _abandon(self) -> None:
+        """Leave a file that may be torn; one that was never begun is removed."""
+        self._writer = None
+        for path in self._folder.glob(f"events.out.tfevents.*{self._suffix}"):
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+
+
+def _write_above_bar(text: str, file: TextIO) -> None:
+    # Names of files may hold what the terminal's encoding has not.
+    encoding = file.encoding or "utf-8"
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=file)
+    file.flush()
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        _write_above_bar(text, sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 class Speed:
@@ -142,15 +319,3 @@ def describe_time(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def _open_events(folder: Path, step: int, log: Log) -> Any:
-    try:
-        from tensorboardX import SummaryWriter  # takes half a second
-    except ImportError:
-        log.say(
-            "TensorBoard events: tensorboardX is not installed; stats.jsonl has the same numbers"
-        )
-        return None
-    # purge_step hides what an earlier start wrote beyond the step that it is resumed from.
-    return SummaryWriter(str(folder), purge_step=step + 1, flush_secs=30)

@@ -27,12 +27,14 @@ from models.networks.vgg import VGG19
 from options.run import RunOptions
 from training import processes
 from training.checkpoint import (
+    KEPT_STATES,
     load_strict,
     save_snapshot,
     save_state,
     snapshot_size,
     state_size,
 )
+from training.finite import count_not_finite, describe_not_finite
 from training.learner import Learner
 from training.log import Log, Speed, describe_time, memory_mb
 from training.loss_scale import GradientOverflow
@@ -72,7 +74,13 @@ def train(
     if writer:
         _check_space(preparation, learner)
         environment = describe_environment(device, processes.count())
-        preparation.folder.record_start(options, sys.argv, environment)
+        try:
+            preparation.folder.record_start(options, sys.argv, environment)
+        except OSError as error:
+            raise TrainingFailed(
+                f"{preparation.folder.path}: the run's options could not be written "
+                f"({error.strerror or error}); free some space, and start the same command again"
+            ) from error
     _say_start(preparation, log)
     with stop_on_signal() as stop:
         run = _Run(preparation, learner, log, stop, {"vgg": vgg_digest}, writer)
@@ -190,6 +198,15 @@ class _Run:
         """Write state and snapshot, unless those of this step are there."""
         if not self.writer or self.saved_step == self.progress.step:
             return
+        # A finite loss is of the weights before its step: that step may have spoilt them.
+        spoilt = count_not_finite(self.learner.variables())
+        if spoilt:
+            self.whole = False
+            raise TrainingFailed(
+                f"weights must be finite: after step {self.progress.step} there are "
+                f"{describe_not_finite(spoilt)}. Nothing of it was saved: "
+                f"{self._say_last_state()}"
+            )
         ends = [phase.last_epoch for phase in self.preparation.schedule.phases]
         folder = self.folder.checkpoints
         try:
@@ -200,8 +217,8 @@ class _Run:
             self.whole = False  # not to be tried again on the way out
             raise TrainingFailed(
                 f"{folder}: the checkpoint of step {self.progress.step} could not be written "
-                f"({error.strerror}); free some space, and the same command goes on from step "
-                f"{max(0, self.saved_step)}"
+                f"({error.strerror or error}); free some space, and the same command goes on from "
+                f"step {max(0, self.saved_step)}"
             ) from error
         self.saved_step = self.progress.step
         self.saved_at = time.monotonic()
@@ -221,7 +238,7 @@ class _Run:
         try:
             save_picture(sheet, path)
         except OSError as error:
-            self.log.say(f"{path} could not be written: {error.strerror}")
+            self.log.say(f"{path} could not be written: {error.strerror or error}")
 
     def _begin_phase(self, planned: PlannedPhase) -> None:
         names = [phase.name for phase in self.preparation.schedule.phases]
@@ -257,10 +274,14 @@ class _Run:
             if not math.isfinite(value):
                 raise TrainingFailed(
                     f"a loss must be finite: {name} is {value} at step {step} (phase "
-                    f"{planned.phase.name}, epoch {self.progress.epoch}); the last good state is "
-                    f"of step {max(0, self.saved_step)}; go on from it with other losses (say, a "
-                    "lower --lambda-gan), or start anew with a lower learning rate"
+                    f"{planned.phase.name}, epoch {self.progress.epoch}); {self._say_last_state()}"
                 )
+
+    def _say_last_state(self) -> str:
+        return (
+            f"the last good state is of step {max(0, self.saved_step)}; go on from it with other "
+            "losses (say, a lower --lambda-gan), or start anew with a lower learning rate"
+        )
 
     def _log_step(self, planned: PlannedPhase, losses: Mapping[str, float]) -> None:
         progress, phase = self.progress, planned.phase
@@ -413,8 +434,9 @@ def _memory_mb() -> int:
 
 
 def _check_space(preparation: Preparation, learner: Learner) -> None:
-    # A new state stands beside the old one until it is whole, and so do two snapshots.
-    states = 2 if preparation.state is None else 1
+    # A new state stands beside the two before it until it is whole, and so do two snapshots.
+    there = preparation.folder.checkpoints.glob("state-*/state.safetensors")
+    states = max(1, KEPT_STATES + 1 - len(list(there)))
     needed = states * state_size(learner) + 2 * snapshot_size(learner)
     check_space(preparation.folder.checkpoints, needed)
 

@@ -268,7 +268,7 @@ def _check(options: RunOptions, folder: RunFolder, log: Log, writer: bool) -> Re
             cache_path=folder.check_cache_path,
         )
     if writer:
-        report.save(folder.report_path)
+        _save_report(folder, log, [report])
         _say_report(report, folder, log)
     report.require(data.bad_pair_limit, folder.report_path)
     return report
@@ -292,13 +292,21 @@ def _check_unpaired(
             )
         reports.append(report)
     if writer:
-        save_reports(folder.report_path, reports)
+        _save_report(folder, log, reports)
         for report in reports:
             _say_report(report, folder, log)
     for report in reports:
         report.require(data.bad_pair_limit, folder.report_path)
     content, style = reports
     return content.good, style.good
+
+
+def _save_report(folder: RunFolder, log: Log, reports: Sequence[Report]) -> None:
+    """Write check.txt; a run can do without it."""
+    try:
+        save_reports(folder.report_path, reports)
+    except OSError as error:
+        log.say(f"{folder.report_path} could not be written: {error.strerror or error}")
 
 
 def _say_report(report: Report, folder: RunFolder, log: Log) -> None:

@@ -6,7 +6,7 @@ A pickle is a program: `pickle.load` runs whatever its author wrote. Here a pick
 containers, numbers, text, NumPy arrays, PyTorch tensors and Jittor variables, and nothing else: any
 other name in it is refused, and so is every instruction that such files have no use for. What is
 made of a file stays within a few times the file's own size. Understood are PyTorch's files (zip,
-and the older form of torchvision's downloads) and Jittor's (`jt.save`). Everything comes back as
+the form before it, and the tar before that) and Jittor's (`jt.save`). Everything comes back as
 NumPy arrays.
 """
 
@@ -21,14 +21,17 @@ import pickletools
 import re
 import struct
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from options.errors import UserError
+from options.errors import UserError, list_names
+from training.file_kind import weights_kind
+from training.short_floats import BFLOAT16, FLOAT8, ByteOrder, item_size, read_short_floats
 
 JITTOR_MARK = b"HCAJSLHD"  # ends a file of jt.save, after 20 bytes of SHA-1
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # opens a PyTorch file older than 1.6
@@ -44,7 +47,7 @@ STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
     "HalfStorage": "<f2",
-    "BFloat16Storage": "bfloat16",
+    "BFloat16Storage": BFLOAT16,
     "LongStorage": "<i8",
     "IntStorage": "<i4",
     "ShortStorage": "<i2",
@@ -54,29 +57,62 @@ STORAGES = {
 }
 
 
+# PyTorch's own names of kinds of numbers, which tensors of the newer kinds bring with them.
+DTYPES = {
+    "float32": "<f4",
+    "float64": "<f8",
+    "float16": "<f2",
+    "bfloat16": BFLOAT16,
+    "int64": "<i8",
+    "int32": "<i4",
+    "int16": "<i2",
+    "int8": "|i1",
+    "uint64": "<u8",
+    "uint32": "<u4",
+    "uint16": "<u2",
+    "uint8": "|u1",
+    "bool": "|b1",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}
+BYTES = "|u1"  # a storage without a kind
+
+
 def read_pickle(path: str | Path) -> Any:
     """Read a PyTorch or Jittor file of weights; tensors come back as NumPy arrays.
 
-    Raises UserError where the file is missing, cut short, or holds anything but weights.
+    Raises UserError if the file is missing, cut short, or holds anything but weights.
     """
     path = Path(path)
+    kind = weights_kind(path)
     try:
+        if kind == "safetensors":
+            raise _Fault("this is a safetensors file; name it .safetensors")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if zipfile.is_zipfile(file):
+            if kind == "zip":
                 return _read_zip(file, size)
-            file.seek(0)
+            if kind == "tar":
+                return _read_tar(file, size)
             content = file.read()
         if content.endswith(JITTOR_MARK):
             content = _check_digest(content)
-        if content[:1] != b"\x80":
-            raise _Fault("it is no pickle")
         stream = io.BytesIO(content)
-        if _is_legacy(stream):
-            return _read_legacy(stream)
-        return _Plain(size).convert(_Unpickler(stream, _no_storage).load())
+        try:
+            if _is_legacy(stream):
+                return _read_legacy(stream)
+            return _Plain(size).convert(_Unpickler(stream, _no_storage).load())
+        except Exception as error:
+            # The pickle wanted more than there is: no STOP has come.
+            if stream.tell() >= size and not isinstance(error, _Fault):
+                raise _Cut(f"{size} bytes are there, and its pickle goes on") from None
+            raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except _Cut as cut:
+        raise UserError(f"{path}: cut short: {cut}. Fetch it again") from None
     except _Fault as fault:
         raise UserError(
             f"{path}: a file of weights holds tensors alone: {_shown(fault, 400)}"
@@ -92,6 +128,10 @@ class _Fault(Exception):
     """What is wrong with the file, for the UserError."""
 
 
+class _Cut(_Fault):
+    """How much of the file is there."""
+
+
 def _shown(value: Any, longest: int = 200) -> str:
     """A stranger's value as a short piece of one line."""
     text = str(value)[:longest]
@@ -99,59 +139,80 @@ def _shown(value: Any, longest: int = 200) -> str:
 
 
 class _Storage:
-    """A run of numbers that tensors look into; a legacy file delivers the numbers last."""
+    """A run of numbers that tensors look into; an older file delivers the numbers last.
 
-    def __init__(self, dtype: str, count: int) -> None:
-        self.dtype, self.count = dtype, count
-        self.values: np.ndarray | None = None
+    byte_order: of the numbers in the file, '<' or '>'.
+    """
 
-    @property
-    def item_size(self) -> int:
-        """Bytes of a number in the file."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+    def __init__(self, dtype: str, count: int, byte_order: ByteOrder = "<") -> None:
+        self.dtype, self.count, self.byte_order = dtype, count, byte_order
+        self.content: bytes | None = None
+        self._read: tuple[str, np.ndarray] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of the whole run."""
-        return self.count * self.item_size
+        return self.count * _item_size(self.dtype)
 
     def fill(self, content: bytes) -> None:
         if len(content) != self.size:
             raise _Fault(f"a storage has {len(content)} bytes of {self.size}; it was cut short")
-        if self.dtype == "bfloat16":
-            high = np.frombuffer(content, "<u2").astype(np.uint32) << 16
-            self.values = high.view(np.float32)
-        else:
-            self.values = np.frombuffer(content, self.dtype)
+        self.content = content
+
+    def numbers(self, dtype: str) -> np.ndarray:
+        """All of it as numbers of a kind; bytes that do not fill one are left out."""
+        if self.content is None:
+            raise _Fault("a tensor whose numbers are missing; the file was cut short")
+        if self._read is None or self._read[0] != dtype:
+            self._read = dtype, self._decode(self.content, dtype)
+        return self._read[1]
+
+    def _decode(self, content: bytes, dtype: str) -> np.ndarray:
+        whole = len(content) // _item_size(dtype) * _item_size(dtype)
+        flat = np.frombuffer(content, np.uint8, whole)
+        if dtype == BFLOAT16 or dtype in FLOAT8:
+            return read_short_floats(flat, dtype, self.byte_order)
+        kind = np.dtype(dtype)
+        # As this machine has them, whatever the file's order.
+        return flat.view(kind.newbyteorder(self.byte_order)).astype(kind, copy=False)
+
+
+def _item_size(dtype: str) -> int:
+    """Bytes of a number in the file."""
+    if dtype == BFLOAT16 or dtype in FLOAT8:
+        return item_size(dtype)
+    return np.dtype(dtype).itemsize
 
 
 class _Tensor:
-    """A view of a storage: offset, sizes and strides count elements."""
+    """A view of a storage: offset, sizes and strides count elements, of `dtype` if it is given."""
 
-    def __init__(self, storage: Any, offset: int, size: Any, stride: Any) -> None:
+    def __init__(
+        self, storage: Any, offset: int, size: Any, stride: Any, dtype: str | None = None
+    ) -> None:
         if not isinstance(storage, _Storage):
             raise _Fault("a tensor without its storage")
+        self.dtype = dtype or storage.dtype
+        count = storage.size // _item_size(self.dtype)
         numbers = (offset, *size, *stride)
         fits = all(type(n) is int and 0 <= n < 2**62 for n in numbers)
         if not fits or len(size) != len(stride):
             raise _Fault(f"a tensor of size {_shown(size)} and stride {_shown(stride)}")
         # as_strided below reads wherever it is told to: stay inside the storage.
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if 0 not in size and last >= storage.count:
+        if 0 not in size and last >= count:
             raise _Fault("a tensor that reaches beyond its storage")
         # A stride of 0 repeats what is there, without end.
-        if math.prod(size) > storage.count:
-            raise _Fault(f"a tensor of size {_shown(size)} on a storage of {storage.count} numbers")
+        if math.prod(size) > count:
+            raise _Fault(f"a tensor of size {_shown(size)} on a storage of {count} numbers")
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     @property
     def size_in_bytes(self) -> int:
-        return math.prod(self.size) * self.storage.item_size
+        return math.prod(self.size) * _item_size(self.dtype)
 
     def array(self) -> np.ndarray:
-        values = self.storage.values
-        if values is None:
-            raise _Fault("a tensor whose numbers are missing; the file was cut short")
+        values = self.storage.numbers(self.dtype)
         if 0 in self.size:
             return np.zeros(self.size, values.dtype)
         steps = [step * values.itemsize for step in self.stride]
@@ -239,6 +300,19 @@ def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: An
     return _Tensor(storage, offset, size, stride)
 
 
+def _rebuild_tensor_of(
+    storage: Any, offset: int, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
+) -> _Tensor:
+    """A tensor on a storage of plain bytes, as PyTorch writes kinds that came after 2.0."""
+    if not isinstance(dtype, _StorageType):
+        raise _Fault("a tensor of unknown type")
+    return _Tensor(storage, offset, size, stride, dtype.dtype)
+
+
+def _refuse_quantized(*arguments: Any) -> NoReturn:
+    raise _Fault("a quantized tensor; save the weights as float32")
+
+
 def _rebuild_parameter(data: Any, *rest: Any) -> Any:
     return data
 
@@ -266,6 +340,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("torch", "Size"): _make_size,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_of,
+    ("torch._utils", "_rebuild_qtensor"): _refuse_quantized,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch.nn.parameter", "Parameter"): _Parameter,
     ("numpy", "dtype"): _Dtype,
@@ -280,11 +356,13 @@ for _core in ("numpy.core", "numpy._core"):
 
 
 class _StorageType:
-    """A storage class of PyTorch, as a name that stands in a persistent id."""
+    """A storage class, tensor class or kind of number of PyTorch: a name that is never called."""
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
 
+
+UNTYPED = {("torch.storage", "UntypedStorage"), ("torch", "UntypedStorage")}
 
 # What the writers of such files emit, in protocols 2 to 5. Not among it: INST, OBJ and NEWOBJ_EX,
 # which call what they name; EXT, which takes names from a registry; PERSID; sets, whose members are
@@ -304,22 +382,39 @@ _PythonUnpickler: Any = pickle._Unpickler  # the one in Python: each instruction
 class _Unpickler(_PythonUnpickler):
     """Unpickler that knows INSTRUCTIONS and the names of ALLOWED, and no other."""
 
-    def __init__(self, stream: BinaryIO, get_storage: Callable[[tuple[Any, ...]], Any]) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        get_storage: Callable[[tuple[Any, ...]], Any],
+        get_tensor: Callable[[Any], Any] | None = None,
+    ) -> None:
         # latin1 reads every text that Python 2 wrote, and its bytes too.
         super().__init__(stream, encoding="latin1")
         self.get_storage = get_storage
+        self.get_tensor = get_tensor  # a tar's pickle refers to whole tensors
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in ALLOWED:
             return ALLOWED[module, name]
-        if module in ("torch", "torch.cuda") and name in STORAGES:
-            return _StorageType(STORAGES[name])
+        if module in ("torch", "torch.cuda"):
+            # A tar names its tensors' classes: FloatTensor is a view of a FloatStorage.
+            storage = name.removesuffix("Tensor") + "Storage" if name.endswith("Tensor") else name
+            if storage in STORAGES:
+                return _StorageType(STORAGES[storage])
+            if name in DTYPES:
+                return _StorageType(DTYPES[name])
+        if (module, name) in UNTYPED:
+            return _StorageType(BYTES)
+        whole = module.startswith("torch.") and ".modules." in module
         raise _Fault(
-            f"this one asks for {_shown(f'{module}.{name}')}, which could run code; "
+            f"this one asks for {_shown(f'{module}.{name}')}, which could run code"
+            f"{' (it is a whole model)' * whole}; "
             "save the weights alone (a state_dict), or as safetensors"
         )
 
     def persistent_load(self, saved_id: Any) -> Any:
+        if self.get_tensor is not None:
+            return self.get_tensor(saved_id)
         if not isinstance(saved_id, tuple) or len(saved_id) < 5 or saved_id[0] != "storage":
             raise _Fault(f"an unknown reference {_shown(saved_id)}")
         if not isinstance(saved_id[1], _StorageType) or type(saved_id[4]) is not int:
@@ -424,21 +519,29 @@ def _no_storage(saved_id: tuple[Any, ...]) -> Any:
 
 
 def _read_zip(file: BinaryIO, size: int) -> Any:
+    if not zipfile.is_zipfile(file):
+        raise _Cut(_say_cut_zip(file, size))
     with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise _Fault("this one is TorchScript, which holds code; save its state_dict()")
+        if names and all(name.endswith(".npy") for name in names):
+            raise _Fault("this one is NumPy's (npz); save the tensors as safetensors")
+        if len(set(pickles)) != 1:
+            shown = list_names(_shown(name, 60) for name in names)
+            raise _Fault(f"this zip is none of PyTorch: it holds {shown}; unpack it")
         _check_entries(archive, size)
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise _Fault("this zip holds no data.pkl")
-        folder = names[0].removesuffix("data.pkl")
-        order = folder + "byteorder"
-        if order in archive.namelist() and archive.read(order) != b"little":
-            raise _Fault("this one was written on a big-endian machine")
+        folder = pickles[0].removesuffix("data.pkl")
+        order: ByteOrder = "<"
+        if folder + "byteorder" in names and archive.read(folder + "byteorder") == b"big":
+            order = ">"
         storages: dict[str, _Storage] = {}
 
         def get_storage(saved_id: tuple[Any, ...]) -> _Storage:
             key = str(saved_id[2])
             if key not in storages:
-                storage = _Storage(saved_id[1].dtype, saved_id[4])
+                storage = _Storage(saved_id[1].dtype, saved_id[4], order)
                 entry = archive.getinfo(f"{folder}data/{key}")
                 if entry.file_size != storage.size:
                     raise _Fault(f"storage {key} has {entry.file_size} bytes of {storage.size}")
@@ -446,22 +549,42 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
                 storages[key] = storage
             return storages[key]
 
-        tree = _Unpickler(io.BytesIO(archive.read(names[0])), get_storage).load()
+        tree = _Unpickler(io.BytesIO(archive.read(pickles[0])), get_storage).load()
         return _Plain(size).convert(tree)
 
 
+def _say_cut_zip(file: BinaryIO, size: int) -> str:
+    """How much of a zip is there whose directory, which stands at its end, is not.
+
+    PyTorch's first entry is the pickle, and that tells how many numbers were to follow.
+    """
+    known: dict[str, int] = {}
+
+    def get_storage(saved_id: tuple[Any, ...]) -> _Storage:
+        storage = _Storage(saved_id[1].dtype, saved_id[4])
+        known[str(saved_id[2])] = storage.size
+        return storage
+
+    file.seek(26)
+    try:
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(30 + name + extra)
+        _Unpickler(io.BytesIO(file.read()), get_storage).load()
+    except Exception:  # no pickle, or not the whole of it
+        return f"{size} bytes are there, without the directory at its end"
+    return f"{size} bytes are there, and its numbers alone have {sum(known.values())}"
+
+
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse what would unpack to more than the file holds, and names that lead elsewhere.
+    """Refuse what would unpack to more than the file holds.
 
     PyTorch stores without compression, so nothing that it wrote is larger inside than outside.
+    What an entry is called is free: entries are looked up by name, none becomes a file.
     """
     seen: set[str] = set()
     total = 0
     for entry in archive.infolist():
         name = entry.filename
-        parts = PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-            raise _Fault(f"this zip has an entry {name!r}, which leads out of it")
         if name in seen:
             raise _Fault(f"this zip has two entries {name!r}")
         seen.add(name)
@@ -470,6 +593,80 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
         total += max(entry.file_size, entry.compress_size)
     if total > size:
         raise _Fault(f"the entries of this zip claim {total} bytes in a file of {size}")
+
+
+def _read_tar(file: BinaryIO, size: int) -> Any:
+    """PyTorch before 0.1.10: the numbers, the tensors on them, and a pickle that names tensors."""
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        try:
+            members = {member.name: member for member in archive.getmembers()}
+        except tarfile.ReadError:
+            raise _Cut(f"{size} bytes are there, and its list of entries goes on") from None
+        if not {"storages", "tensors", "pickle"} <= set(members):
+            shown = list_names(_shown(name, 60) for name in members)
+            raise _Fault(f"this tar is none of PyTorch: it holds {shown}; unpack it")
+
+        def read(name: str) -> io.BytesIO:
+            member = members[name]
+            if not member.isreg() or member.issparse():
+                raise _Fault(f"the entry {name} is no plain file")
+            if member.offset_data + member.size > size:
+                raise _Cut(f"{size} of {member.offset_data + member.size} bytes are there")
+            file.seek(member.offset_data)
+            return io.BytesIO(file.read(member.size))
+
+        storages = _read_tar_storages(read("storages"))
+        tensors = _read_tar_tensors(read("tensors"), storages)
+
+        def get_tensor(saved_id: Any) -> Any:
+            found = tensors.get(str(saved_id)) if type(saved_id) in (str, int) else None
+            if found is None:
+                raise _Fault(f"an unknown reference {_shown(saved_id)}")
+            return found
+
+        tree = _Unpickler(read("pickle"), _no_storage, get_tensor).load()
+        return _Plain(size).convert(tree)
+
+
+def _read_tar_storages(stream: io.BytesIO) -> dict[str, _Storage]:
+    def load() -> Any:
+        return _Unpickler(stream, _no_storage).load()
+
+    storages: dict[str, _Storage] = {}
+    for _ in range(load()):
+        key, _, kind = load()
+        storage = _Storage(kind.dtype, int.from_bytes(stream.read(8), "little", signed=True))
+        storage.fill(stream.read(max(0, storage.size)))
+        storages[str(key)] = storage
+    for key, base_key, offset, count in load():
+        storages[str(key)] = _view(storages[str(base_key)], offset, count)
+    return storages
+
+
+def _read_tar_tensors(stream: io.BytesIO, storages: dict[str, _Storage]) -> dict[str, _Tensor]:
+    tensors: dict[str, _Tensor] = {}
+    for _ in range(_Unpickler(stream, _no_storage).load()):
+        key, storage_key, _ = _Unpickler(stream, _no_storage).load()
+        (dimensions,) = struct.unpack("<q", stream.read(8))
+        if not 0 <= dimensions <= 32:
+            raise _Fault(f"a tensor of {dimensions} dimensions")
+        numbers = struct.unpack(f"<{2 * dimensions + 1}q", stream.read(16 * dimensions + 8))
+        size, stride, offset = numbers[:dimensions], numbers[dimensions:-1], numbers[-1]
+        tensors[str(key)] = _Tensor(storages[str(storage_key)], offset, size, stride)
+    return tensors
+
+
+def _view(base: _Storage, offset: Any, count: Any) -> _Storage:
+    """A part of a storage, counted in its numbers."""
+    if type(offset) is not int or type(count) is not int:
+        raise _Fault("a view without its place")
+    if offset < 0 or count < 0 or offset + count > base.count:
+        raise _Fault("a view that reaches beyond its storage")
+    view = _Storage(base.dtype, count)
+    if base.content is not None:
+        item = _item_size(base.dtype)
+        view.content = base.content[offset * item : (offset + count) * item]
+    return view
 
 
 def _is_legacy(stream: io.BytesIO) -> bool:
@@ -500,14 +697,17 @@ def _read_legacy(stream: io.BytesIO) -> Any:
         if len(saved_id) < 6 or saved_id[5] is None:
             return base
         _, offset, length = saved_id[5]
-        if offset < 0 or length < 0 or offset + length > base.count:
-            raise _Fault("a view that reaches beyond its storage")
-        view = _Storage(kind.dtype, length)
+        view = _view(base, offset, length)
         views.append((view, base, offset))
         return view
 
     tree = load_one(get_storage)
-    for key in load_one():
+    keys = load_one()
+    needed = sum(8 + storages[str(key)].size for key in keys if str(key) in storages)
+    here = len(stream.getvalue())
+    if type(keys) is list and stream.tell() + needed > here:
+        raise _Cut(f"{here} of {stream.tell() + needed} bytes are there")
+    for key in keys:
         storage = storages.get(str(key))
         if storage is None:
             raise _Fault(f"numbers of an unknown storage {key}")
@@ -516,9 +716,8 @@ def _read_legacy(stream: io.BytesIO) -> Any:
             raise _Fault(f"storage {key} has {count} numbers of {storage.count}")
         storage.fill(stream.read(storage.size))
     for view, base, offset in views:
-        if base.values is not None:
-            view.values = base.values[offset : offset + view.count]
-    return _Plain(len(stream.getvalue())).convert(tree)
+        view.content = _view(base, offset, view.count).content
+    return _Plain(here).convert(tree)
 
 
 def _check_digest(content: bytes) -> bytes:

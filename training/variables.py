@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from options.errors import UserError
+from options.errors import UserError, list_names
 
 if TYPE_CHECKING:
     import jittor as jt
@@ -18,8 +18,8 @@ def assign_arrays(
 ) -> None:
     """Give every variable the array of its name, or change none.
 
-    Raises UserError that lists every missing, unexpected and misshapen name; `source` is what the
-    arrays were read from.
+    Raises UserError that counts and names missing, unexpected and misshapen ones; `source` is what
+    the arrays were read from.
     """
     check_arrays(variables, arrays, source)
     import jittor as jt  # late: training.checkpoint is imported before it
@@ -33,7 +33,7 @@ def assign_arrays(
 def check_arrays(
     variables: Mapping[str, jt.Var], arrays: Mapping[str, np.ndarray], source: str
 ) -> None:
-    """Raise UserError that lists every missing, unexpected and misshapen name of the arrays."""
+    """Raise UserError that counts and names missing, unexpected and misshapen arrays."""
     missing = [name for name in variables if name not in arrays]
     unexpected = [name for name in arrays if name not in variables]
     misshapen = [
@@ -42,7 +42,7 @@ def check_arrays(
         if name in variables and tuple(array.shape) != tuple(variables[name].shape)
     ]
     faults = [
-        f"{len(names)} {kind}: {', '.join(names)}"
+        f"{len(names)} {kind}: {list_names(names)}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", unexpected),

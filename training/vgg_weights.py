@@ -14,15 +14,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from data.files import replace_file
-from options.errors import UserError
+from options.errors import UserError, list_names
 from options.run import LossOptions
-from training.safe_pickle import read_pickle
-from training.tensor_file import read_tensors
+from training.finite import require_finite
+from training.state_dicts import find_networks
+from training.weights_file import read_weights_file
 
 JITTOR_NAME = "vgg19.pkl"
 JITTOR_URL = "https://cg.cs.tsinghua.edu.cn/jittor/assets/build/checkpoints/" + JITTOR_NAME
@@ -110,14 +111,11 @@ def _copy(answer: BinaryIO, file: BinaryIO, total: int, say: Say) -> None:
 def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The arrays called `features.<n>.weight` and `.bias` that `shapes` names, float32.
 
-    The file may be torchvision's .pth, Jittor's .pkl or safetensors, and hold more than that (the
-    classifier). Raises UserError that lists every missing or misshapen name.
+    The file may be torchvision's .pth, Jittor's .pkl or safetensors, have a prefix before the
+    names, and hold more than that (the classifier). Raises UserError that names missing and
+    misshapen arrays, another VGG, or numbers that are not finite.
     """
-    arrays = read_tensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
-    if isinstance(arrays, dict) and isinstance(arrays.get("state_dict"), dict):
-        arrays = arrays["state_dict"]
-    if not isinstance(arrays, dict):
-        raise UserError(f"{path}: VGG-19 is a dictionary of tensors: this is a {type(arrays)}")
+    arrays = _find_features(read_weights_file(path), path)
     faults = []
     for name, shape in shapes.items():
         found = getattr(arrays.get(name), "shape", None)
@@ -128,9 +126,25 @@ def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     if faults:
         raise UserError(
             f"{path}: these are not the weights of VGG-19 (without batch norm): "
-            f"{'; '.join(faults)}; {fetch_advice()}"
+            f"{list_names(faults)}; {fetch_advice()}"
         )
-    return {name: np.asarray(arrays[name], np.float32) for name in shapes}
+    wanted = {name: arrays[name] for name in shapes}
+    require_finite(wanted, path)
+    return {name: np.asarray(array, np.float32) for name, array in wanted.items()}
+
+
+def _find_features(content: Any, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of VGG-19 by torchvision's names, wherever in the file they are."""
+    contents = find_networks(content)
+    others = [network.title for network in contents.networks if network.family != "vgg19"]
+    found = [network.arrays for network in contents.networks if network.family == "vgg19"]
+    if not found:
+        what = f"{len(contents.names)} tensors: {list_names(contents.names)}"
+        raise UserError(
+            f"{path}: expected the weights of VGG-19 (without batch norm), got "
+            f"{others[0] if others else what if contents.names else 'no tensors'}; {fetch_advice()}"
+        )
+    return {f"features.{n}" if n[0].isdigit() else n: array for n, array in found[0].items()}
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
+import resource
+import struct
+import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from training import log as log_module
 from training.log import Log, Speed, describe_losses, describe_time
 from training.run_folder import RunFolder
 
-RECORD = {
+RECORD: dict[str, Any] = {
     "phase": "I",
     "epoch": 1,
     "step": 5,
@@ -54,6 +63,123 @@ def test_events_are_written(folder: RunFolder) -> None:
     events = list(folder.path.glob("events.*"))
     assert len(events) == 1
     assert b"loss/gan" in events[0].read_bytes()
+
+
+def read_records(path: Path) -> list[bytes]:
+    """The records of a file of events; a torn last one is left out."""
+    content, records = path.read_bytes(), []
+    while len(content) >= 12:
+        (length,) = struct.unpack("<Q", content[:8])
+        if len(content) < 16 + length:
+            break
+        records.append(content[12 : 12 + length])
+        content = content[16 + length :]
+    return records
+
+
+def test_a_full_disk_never_reaches_the_loop(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "RETRY_SECONDS", -1.0)
+    threads = threading.active_count()
+    log = Log(folder)
+    log.say("before")
+    log.start(0, 0, 100)
+    log.stats("", RECORD, 0.0)
+    # The file-size limit of the kernel stands for the disk: a write may get half of its bytes in.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    longest = max(p.stat().st_size for p in (folder.log_path, folder.stats_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module, "FLUSH_SECONDS", 0.0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest + 5, limits[1]))
+        try:
+            for step in (6, 7):
+                log.say("x" * 300)
+                log.stats("", {**RECORD, "step": step}, 0.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.say("after")
+    log.stats("", {**RECORD, "step": 8}, 0.0)
+    log.close()
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 3  # one line a file, however often it fails
+    for name in ("log.txt", "stats.jsonl", "TensorBoard's events"):
+        assert re.search(rf"{name}.*: cannot be written \(File too large\)", said.err)
+    assert [line[21:] for line in folder.log_path.read_text().splitlines()] == ["before", "after"]
+    stats = [json.loads(line) for line in folder.stats_path.read_text().splitlines()]
+    assert [record["step"] for record in stats] == [5, 8]
+    events = sorted(folder.path.glob("events.*"), key=lambda path: int(path.suffix[1:]))
+    assert [sum(b"loss/gan" in r for r in read_records(p)) for p in (events[0], events[-1])] == [
+        *(1, 1)
+    ]
+    assert all(path.stat().st_size for path in events)
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("name", ["log.txt", "stats.jsonl"])
+def test_a_file_that_refuses_every_byte(
+    folder: RunFolder, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder.path / name).symlink_to("/dev/full")
+    log = Log(folder)
+    for _ in range(3):
+        log.say("a")
+        log.stats("", RECORD, 0.0)
+    assert capsys.readouterr().err.count(f"{name}: cannot be written (No space left") == 1
+    (folder.path / name).unlink()  # there is room again
+    log.say("b")
+    log.stats("", RECORD, 0.0)
+    log.close()
+    assert len((folder.path / name).read_text().splitlines()) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_that_is_gone(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    class Bar:
+        def set_description_str(self, *_: Any, **__: Any) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+    log = Log(folder)
+    log._bar = Bar()
+    monkeypatch.setattr(sys, "stdout", Gone())
+    for _ in range(3):
+        log.tick("phase I", 2, RECORD["losses"])
+        log.say("a")
+        log.stats("", RECORD, 0.0)
+    assert capsys.readouterr().err.count("the terminal or its file: cannot be written") == 1
+    monkeypatch.setattr(sys, "stderr", Gone())
+    Log(folder).say("b")
+    log.close()
+    assert len(folder.log_path.read_text().splitlines()) == 4
+
+
+def test_names_that_the_terminal_cannot_show(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with open(tmp_path / "out", "w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        Log(folder).say("风景 \udcd6.png")
+    assert (tmp_path / "out").read_text() == "\\u98ce\\u666f \\udcd6.png\n"
+    assert folder.log_path.read_text(encoding="utf-8").endswith("风景 \\udcd6.png\n")
+
+
+def test_stats_that_cannot_be_cut(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, step: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(log_module, "cut_stats", refuse)
+    log = Log(folder)
+    log.start(5, 0, 100)
+    log.close()
+    assert "stats.jsonl: Read-only file system; it keeps the later" in capsys.readouterr().err
 
 
 def test_a_silent_log_writes_nothing(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import errno
+import functools
+import itertools
 import json
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.loader import BatchLoader
 from models.methods import create_method
 from options.errors import UserError
 from options.run import DiscriminatorOptions, GeneratorOptions, OptimizerOptions, RunOptions
@@ -79,7 +87,7 @@ def test_what_a_run_writes(options: RunOptions, schedule: Schedule, create: Crea
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         *("generator-0002.safetensors", "generator-0004.safetensors", "latest"),
-        *("state", "state-00000008"),
+        *("state", "state-00000006", "state-00000008"),
     }
     stats = read_stats(options)
     assert [record["step"] for record in stats] == list(range(1, 9))
@@ -308,21 +316,179 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert start(options, schedule, create).step == 8
 
 
+def test_weights_that_a_good_loss_left_behind_are_not_saved(
+    options: RunOptions, schedule: Schedule, create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The last step before a checkpoint: its losses are of the weights before it.
+    real = Learner.step
+
+    def spoil(learner: Learner, *arguments: Any, **rest: Any) -> dict[str, float]:
+        losses = real(learner, *arguments, **rest)
+        if learner.optimizers["generator"].n_step == 8:
+            bias = learner.method.networks["generator"].last.bias
+            bias.update(bias * float("inf"))
+        return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", spoil)
+        with pytest.raises(
+            TrainingFailed,
+            match=r"after step 8 there are \d NaN or Inf in 1 tensors: network\.generator\.last\."
+            r"bias \(\d\)\. Nothing of it was saved: the last good state is of step 6",
+        ):
+            start(options, schedule, create)
+    folder = folder_of(options) / "checkpoints"
+    assert checkpoint.latest_snapshot(folder).name == "generator-0002.safetensors"
+    assert start(options, schedule, create).step == 8
+
+
 def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
     options: RunOptions, schedule: Schedule, create: Create, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = tensor_file.write_tensors
 
-    def full(path: Path, *arguments: Any) -> None:
+    def full(path: Path, *arguments: Any) -> int:
         if "00000008" in str(path):
             raise OSError(28, "No space left on device")
-        real(path, *arguments)
+        return real(path, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_tensors", full)
         with pytest.raises(TrainingFailed, match=r"step 8 could not .* goes on from step 6"):
             start(options, schedule, create)
     assert start(options, schedule, create).step == 8
+
+
+class FakeLearner:
+    """A learner in NumPy that takes no time: each step adds 1 to every number."""
+
+    def __init__(self, method: Any, options: RunOptions) -> None:
+        self.scales: dict[str, Any] = {}
+        self.arrays = {"network.generator.a": np.zeros(200, np.float32)}
+
+    def step(self, *arguments: Any, **rest: Any) -> dict[str, float]:
+        self.arrays = {name: array + 1 for name, array in self.arrays.items()}
+        return {"gan": 0.5}
+
+    def begin_stage(self, stage: str, *, fresh: bool) -> None: ...
+
+    def share(self) -> None: ...
+
+    def drawing(self) -> Any:
+        return contextlib.nullcontext()
+
+    def variables(self) -> dict[str, np.ndarray]:
+        return self.arrays
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        return {"raw.generator.a": self.arrays["network.generator.a"]}
+
+    def counts(self) -> dict[str, int]:
+        return {}
+
+    def load(self, arrays: Any, counts: Any, source: str) -> None:
+        self.arrays = {name: np.array(array) for name, array in arrays.items()}
+
+
+def load_here(pairs: Any, **settings: Any) -> BatchLoader:
+    """A loader without helper processes."""
+    return BatchLoader(pairs, **{**settings, "workers": 0})
+
+
+@pytest.fixture
+def quick(
+    options: RunOptions, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Progress]:
+    """A start of a whole run of eight steps, by its name; each step draws, logs and saves."""
+    monkeypatch.setattr(loop, "Learner", FakeLearner)
+    monkeypatch.setattr(loop, "Painter", lambda *_: None)
+    monkeypatch.setattr(loop, "draw_samples", lambda *_: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(os, "fsync", lambda number: None)
+    monkeypatch.setattr(loop, "BatchLoader", load_here)
+
+    def run(name: str) -> Progress:
+        own = renamed(options, name, sample_every=1, checkpoint_minutes=1e-9)
+        return start(own, schedule, lambda *_: None)
+
+    return run
+
+
+WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+
+
+def in_child(act: Callable[[], object], folder: Path, at: int, number: int, lasting: bool) -> int:
+    """The exit code of a process whose disk refuses its at-th write, and if lasting all later ones.
+
+    0: it came through without a refusal; 3: it came through nevertheless; 1: it ended with one line
+    for the user; 2: anything else. What it prints goes into the file said.
+    """
+    child = os.fork()
+    if child == 0:
+        code, calls = 2, itertools.count(1)
+
+        def refuse() -> None:
+            call = next(calls)
+            if call == at or (lasting and call > at):
+                raise OSError(number, os.strerror(number))
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            place = str(arguments[0]) if arguments else ""
+            writes = event in WRITES or (event == "open" and arguments[2] & os.O_ACCMODE)
+            if writes and (place.startswith(str(folder)) or not place.startswith("/")):
+                refuse()
+
+        def fsync(handle: int) -> None:
+            refuse()
+
+        try:
+            with open(folder.with_suffix(".said"), "w") as said:
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+                sys.stdout = sys.stderr = said
+                os.fsync = fsync  # type: ignore[assignment]
+                sys.addaudithook(hook)
+                act()
+                code = 0 if next(calls) <= at else 3
+        except (TrainingFailed, UserError) as error:
+            code = 1 if "\n" not in str(error) else 2
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(
+    ("number", "lasting"), [(errno.ENOSPC, True), (errno.EDQUOT, False), (errno.EROFS, True)]
+)
+def test_a_disk_that_refuses_any_write_of_a_run(
+    options: RunOptions, quick: Callable[[str], Progress], number: int, lasting: bool
+) -> None:
+    codes = collections.Counter[int]()
+    # Every seventh write: each kind comes up in each of the eight steps, at another place.
+    for at in itertools.count(1, 7):
+        name = f"run{at}"
+        Path(options.training.results_path).mkdir(exist_ok=True)
+        folder = folder_of(renamed(options, name))
+        code = in_child(functools.partial(quick, name), folder, at, number, lasting)
+        said = folder.with_suffix(".said").read_text()
+        assert code in (0, 1, 3) and "Traceback" not in said, (at, said[-2000:])
+        codes[code] += 1
+        if code == 0:
+            break
+        saved = checkpoint.find_state(folder / "checkpoints")
+        if saved is not None:
+            (array,) = saved.read().values()
+            assert (array == saved.progress.step).all()
+            checkpoint.read_snapshot(checkpoint.latest_snapshot(folder / "checkpoints"))
+        if at % 4 == 1:  # the same command goes on
+            assert quick(name).step == 8
+            state = checkpoint.find_state(folder / "checkpoints")
+            assert state is not None and state.progress.step == 8
+            (array,) = state.read().values()
+            assert (array == 8).all()
+    assert codes[0] == 1 and codes[1] > 5
+    assert lasting or codes[3] > 5
 
 
 def test_too_little_space_is_said_before_the_first_step(

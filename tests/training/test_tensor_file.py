@@ -71,12 +71,21 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("size", [0, 5, 8, 60, -1])
+CUT = {
+    0: r"a\.safetensors: expected a file of weights, got an empty one",
+    5: r"a\.safetensors: expected a file of weights, got a file that begins with",
+    8: r"a\.safetensors: expected a file of weights, got a file that begins with",
+    60: r"a\.safetensors: cut short: 60 bytes are there, and its list of tensors alone has \d+",
+    -1: r"a\.safetensors: cut short: 536 of 537 bytes are there",
+}
+
+
+@pytest.mark.parametrize("size", CUT)
 def test_a_file_cut_short(tmp_path: Path, size: int) -> None:
     path = tmp_path / "a.safetensors"
     write_tensors(path, ARRAYS, {})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(UserError, match=r"a\.safetensors: .*(cut short|no safetensors)"):
+    with pytest.raises(UserError, match=CUT[size]):
         read_tensors(path)
 
 
@@ -95,5 +104,5 @@ def test_a_header_that_lies(tmp_path: Path, entry: object) -> None:
     path = tmp_path / "a.safetensors"
     text = json.dumps({"a": entry}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
-    with pytest.raises(UserError, match="tensor a is off"):
+    with pytest.raises(UserError, match=r"tensor a is damaged|cut short: \d+ of"):
         read_tensors(path)

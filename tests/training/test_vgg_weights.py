@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,17 @@ import pytest
 from options.errors import UserError
 from options.run import LossOptions
 from training import vgg_weights
+from training.state_dicts import VGG_PLACES
 from training.tensor_file import write_tensors
 from training.vgg_weights import digest, find_weights, get_weights, read_weights
 
-SHAPES = {"features.0.weight": (2, 3, 1, 1), "features.0.bias": (2,)}
+PLACES = VGG_PLACES["VGG-19"][:13]
+SHAPES = {f"features.{i}.weight": (2, 3, 1, 1) for i in PLACES} | {"features.0.bias": (2,)}
 ARRAYS = {
-    "features.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1),
+    **{
+        f"features.{i}.weight": i + np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1)
+        for i in PLACES
+    },
     "features.0.bias": np.ones(2, np.float32),
     "classifier.0.weight": np.zeros((4, 4), np.float32),
 }
@@ -84,7 +90,11 @@ def test_every_kind_of_file_gives_the_same_arrays(tmp_path: Path) -> None:
     plain.write_bytes(pickle.dumps(ARRAYS))
     nested.write_bytes(pickle.dumps({"state_dict": ARRAYS}))
     write_tensors(tmp_path / "c.safetensors", ARRAYS, {})
-    read = [read_weights(p, SHAPES) for p in (plain, nested, tmp_path / "c.safetensors")]
+    write_tensors(tmp_path / "d.pth", {f"module.{n}": a for n, a in ARRAYS.items()}, {})
+    bare = {n.removeprefix("features."): a for n, a in ARRAYS.items() if n[0] == "f"}
+    (tmp_path / "e.pkl").write_bytes(pickle.dumps(bare))
+    names = ("a.pkl", "b.pth", "c.safetensors", "d.pth", "e.pkl")
+    read = [read_weights(tmp_path / name, SHAPES) for name in names]
     assert len({digest(arrays) for arrays in read}) == 1
     assert sorted(read[0]) == sorted(SHAPES)
     np.testing.assert_array_equal(read[2]["features.0.weight"], ARRAYS["features.0.weight"])
@@ -94,12 +104,32 @@ def test_every_kind_of_file_gives_the_same_arrays(tmp_path: Path) -> None:
 
 def test_other_weights_are_refused_with_every_name(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    write_tensors(path, {"features.0.weight": np.zeros((2, 2), np.float32)}, {})
+    arrays = {name: array for name, array in ARRAYS.items() if name != "features.0.bias"}
+    write_tensors(path, arrays | {"features.0.weight": np.zeros((2, 2), np.float32)}, {})
     with pytest.raises(
-        UserError, match=r"weight is 2x2, not 2x3x1x1; features\.0\.bias is missing"
+        UserError, match=r"weight is 2x2, not 2x3x1x1, features\.0\.bias is missing"
     ):
         read_weights(path, SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ([1, 2], "got no tensors"),
+        ({f"n{i}": np.zeros(1) for i in range(20)}, r"got 20 tensors: n0, .*n9 and 10 more; fetch"),
+        (
+            {f"features.{i}.weight": np.zeros(1) for i in VGG_PLACES["VGG-16"]},
+            r"got VGG-16; fetch https://download",
+        ),
+        (
+            {**ARRAYS, "features.0.bias": np.array([1, np.nan])},
+            r"1 NaN .*: features\.0\.bias \(1\)",
+        ),
+        ({**ARRAYS, "features.7.weight": np.full((2, 3, 1, 1), 1e39)}, "6 NaN or Inf in 1 tensors"),
+    ],
+)
+def test_what_is_not_vgg19_is_named(tmp_path: Path, arrays: Any, said: str) -> None:
     path = tmp_path / "a.pkl"
-    path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(UserError, match="a dictionary of tensors"):
+    path.write_bytes(pickle.dumps(arrays))
+    with pytest.raises(UserError, match=said):
         read_weights(path, SHAPES)

@@ -1,0 +1,61 @@
+"""Numbers that are not finite: counted in whatever is read, and in what is about to be written.
+
+require_finite(arrays, path)            # UserError: file, tensors, how many
+count_not_finite(learner.variables())   # {"network.generator.last.bias": 3}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from options.errors import UserError, list_names
+
+LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
+
+
+class Variable(Protocol):
+    """A variable of Jittor's: has a dtype, and hands out its numbers when asked."""
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def numpy(self) -> np.ndarray: ...
+
+
+Tensor: TypeAlias = "np.ndarray | Variable"
+
+
+def count_not_finite(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The tensors that hold NaN, Inf or more than float32 can, with the count of such values.
+
+    One tensor at a time is in memory. Integers are always finite.
+    """
+    counts: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        if not str(tensor.dtype).startswith("float"):
+            continue
+        array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+        # Two passes without a copy; a NaN is the result of both.
+        if array.size and not (array.min() >= -LARGEST and array.max() <= LARGEST):
+            counts[name] = int(np.count_nonzero(~(np.abs(array) <= LARGEST)))
+    return counts
+
+
+def describe_not_finite(counts: Mapping[str, int]) -> str:
+    """The result of `count_not_finite` as a part of a sentence."""
+    names = list_names(f"{name} ({count})" for name, count in counts.items())
+    return f"{sum(counts.values())} NaN or Inf in {len(counts)} tensors: {names}"
+
+
+def require_finite(arrays: Mapping[str, np.ndarray], source: str | Path) -> None:
+    """Raise UserError if an array holds NaN, Inf or more than float32 can."""
+    counts = count_not_finite(arrays)
+    if counts:
+        raise UserError(
+            f"{source}: expected finite numbers, got {describe_not_finite(counts)}. "
+            "Its training had diverged: take an earlier file"
+        )
