@@ -48,6 +48,9 @@ def run(options: RunOptions, schedule: Schedule) -> int:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
+    # Recorded in snapshots and options.json, which may be read from another folder.
+    place = str(Path(str(options.data.input_path)).expanduser().absolute())
+    options = replace(options, data=replace(options.data, input_path=place))
     if rank == 0:
         missing = check_cheaply(options, schedule, processes)
         if missing:
@@ -137,7 +140,9 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     wanted = TestOptions(
         name=training.name, results_path=training.results_path, device=training.device
     )
-    return submit(plan_submission(wanted))
+    plan = plan_submission(wanted)
+    print(*plan.notes, sep="\n", end="\n" if plan.notes else "", flush=True)
+    return submit(plan)
 
 
 def _find_missing_test_data(options: RunOptions) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,3 +40,16 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write bytes whole or not at all; `durable` as in `replace_file`."""
     replace_file(path, lambda file: file.write(content), durable=durable)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait for other processes that write into this folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network folders know no locks; there, two writers would do the work twice.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.ownership import without_own
 from options.errors import UserError
 
 PICTURE_SUFFIXES = frozenset(
@@ -267,7 +268,8 @@ def _files(folder: Path) -> list[Path]:
             entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()
         )
     paths = (folder / name for name in names)
-    return [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
+    pictures = [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
+    return without_own(folder, pictures)
 
 
 def _existing(root: Path | str) -> Path:

@@ -25,17 +25,39 @@ _GRID = (6, 8)
 _CELL = 16
 
 
-def find_style_table(labels_path: Path | str, root: Path | str | None = None) -> Path | None:
-    """Find label_to_img.json (or label_to_image.json) in or beside the labels' folder or in root.
+@dataclass(frozen=True)
+class StyleTable:
+    """A label_to_img.json: layout stem -> photograph stem."""
 
-    The first found in this order: the labels' folder, the one that holds it, root.
+    path: Path
+    entries: dict[str, str]
+
+
+def find_style_table(
+    layouts: Sequence[Path], labels_path: Path | str, root: Path | str | None = None
+) -> tuple[StyleTable | None, list[str]]:
+    """Find the label_to_img.json (or label_to_image.json) of some layouts, and say what is not it.
+
+    Looked at, in this order: the labels' folder, the one that holds it, root. A table that names
+    none of the layouts is another folder's: it is passed over, with a line that says so. Raises
+    UserError as `read_style_table` does.
     """
     labels_path = Path(labels_path)
     places = [labels_path, labels_path.absolute().parent]
     if root is not None:
         places.append(Path(root))
-    candidates = (place / name for place in places for name in TABLE_NAMES)
-    return next((path for path in candidates if path.is_file()), None)
+    candidates = [place / name for place in places for name in TABLE_NAMES]
+    stems = {stem_of(path) for path in layouts}
+    others: dict[Path, None] = {}
+    found = None
+    for path in candidates:
+        if path.is_file():
+            entries = read_style_table(path)
+            if stems & entries.keys():
+                found = StyleTable(path, entries)
+                break
+            others[path.resolve()] = None
+    return found, [f"not used: {path} names none of these {len(stems)} layouts" for path in others]
 
 
 def read_style_table(path: Path | str) -> dict[str, str]:
@@ -66,24 +88,24 @@ def read_style_table(path: Path | str) -> dict[str, str]:
 
 
 def styles_from_table(
-    table: Mapping[str, str], layouts: Sequence[Path], photographs: Mapping[str, Path]
+    table: StyleTable, layouts: Sequence[Path], photographs: Mapping[str, Path]
 ) -> list[Path]:
     """Return the photograph of each layout; `photographs` maps stems to files.
 
     Raises UserError where the table lacks a layout, or the photographs one that it names.
     """
-    unnamed = [path for path in layouts if stem_of(path) not in table]
+    unnamed = [path for path in layouts if stem_of(path) not in table.entries]
     if unnamed:
         raise UserError(
-            f"a style table must name each layout's photograph: {unnamed[0].name} and "
-            f"{len(unnamed) - 1} more of {len(layouts)} are not in it; add them or remove the table"
+            f"{table.path}: expected a photograph for each of {len(layouts)} layouts, "
+            f"{_few([path.name for path in unnamed])} missing; add them, or remove the table"
         )
-    wanted = [table[stem_of(path)] for path in layouts]
+    wanted = [table.entries[stem_of(path)] for path in layouts]
     missing = sorted({stem for stem in wanted if stem not in photographs})
     if missing:
         raise UserError(
-            f"each photograph that the style table names must be there: {missing[0]} and "
-            f"{len(missing) - 1} more are not among {len(photographs)}; see --img_path"
+            f"{table.path}: expected each photograph that it names among the {len(photographs)} "
+            f"given, {_few(missing)} missing; see --img_path"
         )
     return [photographs[stem] for stem in wanted]
 
@@ -154,6 +176,11 @@ def _grid_shares(layout: NDArray[np.int32], classes: int) -> NDArray[np.float32]
     keys = cells + np.arange(rows * columns)[:, None] * classes
     counts = np.bincount(keys.ravel(), minlength=rows * columns * classes)
     return (counts / _CELL**2).astype(np.float32)
+
+
+def _few(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more + (" is" if len(names) == 1 else " are")
 
 
 def _is_entry(entry: Any) -> bool:

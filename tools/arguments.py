@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from options.errors import UserError, gpu_fault, gpu_without_room, missing_package
+from options.errors import Failure, UserError, gpu_fault, gpu_without_room, missing_package
 
 Main: TypeAlias = Callable[..., int]
 
@@ -30,20 +31,24 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def exit_codes(stopped: str) -> Callable[[Main], Main]:
-    """Make the exit codes of a `main`: 2 for what the user must mend, 130 for Ctrl-C.
+    """Make the exit codes of a `main`: 2 for a UserError, 1 for a Failure, 130 for Ctrl-C.
 
-    Either is one line on stderr; `stopped` is what to say at Ctrl-C. Where the GPU has failed, the
+    Each is one line on stderr; `stopped` is what to say at Ctrl-C. Where the GPU has failed, the
     process ends at once, as in a crash, with 1: tools.supervise starts the work again.
     """
 
     def wrap(main: Main) -> Main:
         @functools.wraps(main)
         def told(argv: Sequence[str] | None = None) -> int:
+            # A path may hold what the terminal's encoding has not; stderr escapes that by itself.
+            with contextlib.suppress(AttributeError):
+                sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             try:
                 return main(argv)
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 2
+            except (UserError, Failure) as error:
+                # One line, also with a file's name that has two.
+                print("error:", str(error).replace("\n", "\\n"), file=sys.stderr)
+                return 2 if isinstance(error, UserError) else 1
             except ModuleNotFoundError as error:
                 print(f"error: {missing_package(error)}", file=sys.stderr)
                 return 2

@@ -11,10 +11,10 @@ process dies, the pointers name something whole.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,14 @@ PICKLES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept besides
 LATEST = "latest"
 STATE = "state"
+STATE_FILES = ("state.safetensors", "progress.json")
+# The names of our making, the only ones under which anything is ever removed.
+SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})\.safetensors")
+STATE_NAME = re.compile(r"state-\d{8,}")
+UNFINISHED_STATE = re.compile(r"\.state-\d{8,}\.tmp")
+UNFINISHED_FILE = re.compile(
+    r"\.(latest|state|generator-\d{4,}\.safetensors|state\.safetensors|progress\.json)\.\d+\.tmp"
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,8 @@ def save_snapshot(
     }
     write_tensors(path, learner.snapshot(), metadata)
     write_text(folder / LATEST, path.name + "\n")
-    snapshots = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
-    for old in snapshots[:-KEPT_SNAPSHOTS]:
-        if _epoch_of(old) not in phase_ends and old != path:
+    for old, epoch in _own_snapshots(folder)[:-KEPT_SNAPSHOTS]:
+        if epoch not in phase_ends and old != path:
             old.unlink()
     return path
 
@@ -165,40 +172,47 @@ def save_state(
     if path.is_dir() and _pointed(folder) == path.name:
         return path
     temporary = folder / f".{path.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    _remove_state(temporary)
+    temporary.mkdir(exist_ok=True)
     try:
         tensors: dict[str, Tensor] = dict(learner.variables())
-        write_tensors(temporary / "state.safetensors", tensors, {"format": STATE_FORMAT})
+        write_tensors(temporary / STATE_FILES[0], tensors, {"format": STATE_FORMAT})
         content = {
             "format": STATE_FORMAT,
             "progress": progress.to_dict(),
             "counts": learner.counts(),
             "extra": dict(extra),
         }
-        write_text(temporary / "progress.json", json.dumps(content, indent=2) + "\n")
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        write_text(temporary / STATE_FILES[1], json.dumps(content, indent=2) + "\n")
+        _remove_state(path)
+        if path.is_dir():  # a person's notes are in it
+            for name in STATE_FILES:
+                os.replace(temporary / name, path / name)
+            temporary.rmdir()
+        else:
+            os.replace(temporary, path)
         _sync_folder(folder)
         write_text(folder / STATE, path.name + "\n")
         _sync_folder(folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_state(temporary)
         raise
     clean(folder)
     return path
 
 
 def clean(folder: Path) -> None:
-    """Remove what an earlier process left unfinished, and states that nothing points to."""
+    """Remove what an earlier process left unfinished, and states that nothing points to.
+
+    Only under names that training itself gives: a copy called state-00001200-backup stays.
+    """
     current = _pointed(folder)
-    for path in folder.glob("state-*"):
-        if path.name != current:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+    for path in _entries(folder):
+        if (STATE_NAME.fullmatch(path.name) and path.name != current) or (
+            UNFINISHED_STATE.fullmatch(path.name)
+        ):
+            _remove_state(path)
+        elif UNFINISHED_FILE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -258,9 +272,40 @@ def _pointed(folder: Path) -> str | None:
     return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
 
-def _epoch_of(path: Path) -> int:
-    found = re.search(r"generator-(\d+)\.safetensors$", path.name)
-    return int(found[1]) if found else -1
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _remove_state(path: Path) -> None:
+    """Remove the folder of a state, whole or not; if a person has put something there, it stays."""
+    if path.is_symlink():
+        return
+    for entry in _entries(path):
+        if entry.name in STATE_FILES or UNFINISHED_FILE.fullmatch(entry.name):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def _own_snapshots(folder: Path) -> list[tuple[Path, int]]:
+    """The snapshots that training wrote here, each with its epoch, the newest last.
+
+    A person's copy has another name, or under such a name another epoch's weights.
+    """
+    found = []
+    for path in _entries(folder):
+        name = SNAPSHOT_NAME.fullmatch(path.name)
+        if name is None or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            metadata = read_metadata(path)
+        except UserError:
+            continue
+        own = metadata.get("format") == SNAPSHOT_FORMAT and "converted" not in metadata
+        if own and metadata.get("epoch") == str(int(name[1])):
+            found.append((path, int(name[1])))
+    return sorted(found, key=lambda one: one[1])
 
 
 def _sync_folder(folder: Path) -> None:

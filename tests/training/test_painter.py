@@ -17,7 +17,7 @@ from options.errors import UserError
 from options.run import GeneratorOptions, RunOptions
 from training.checkpoint import read_snapshot, save_snapshot
 from training.learner import Learner
-from training.painter import Painter, load_painter
+from training.painter import NotFinite, Painter, load_painter
 from training.phases import Progress
 
 LAYOUT = np.kron(np.random.default_rng(0).integers(0, 4, (2, 4)), np.ones((8, 8))).astype(np.int32)
@@ -148,3 +148,15 @@ def test_layouts_with_borders_of_objects(options: RunOptions) -> None:
     np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0], edges=edges), without)
     edges[:, 8] = 1
     assert (painter.paint(LAYOUT, style=STYLES[0], edges=edges) != without).any()
+
+
+def test_no_image_is_made_of_numbers_that_are_not_finite(options: RunOptions) -> None:
+    painter = make_painter(with_generator(options, generator="spade", vae=True, latent_size=4))
+    noise = painter.sample_noise(0, "a")
+    weight = painter.method.networks["generator"].last.weight
+    for value in (float("nan"), float("inf")):
+        weight.update(jt.full_like(weight, value))
+        with pytest.raises(NotFinite, match="not finite"):
+            painter.paint(LAYOUT, noise=noise)
+        with pytest.raises(NotFinite, match="not finite"):
+            painter.paint_between(LAYOUT, (STYLES[0], None), (None, noise), 3)
