@@ -150,13 +150,23 @@ def test_layouts_with_borders_of_objects(options: RunOptions) -> None:
     assert (painter.paint(LAYOUT, style=STYLES[0], edges=edges) != without).any()
 
 
-def test_no_image_is_made_of_numbers_that_are_not_finite(options: RunOptions) -> None:
-    painter = make_painter(with_generator(options, generator="spade", vae=True, latent_size=4))
-    noise = painter.sample_noise(0, "a")
-    weight = painter.method.networks["generator"].last.weight
-    for value in (float("nan"), float("inf")):
-        weight.update(jt.full_like(weight, value))
-        with pytest.raises(NotFinite, match="not finite"):
-            painter.paint(LAYOUT, noise=noise)
-        with pytest.raises(NotFinite, match="not finite"):
-            painter.paint_between(LAYOUT, (STYLES[0], None), (None, noise), 3)
+@pytest.mark.parametrize(
+    ("generator", "where"),
+    [
+        ({"generator": "spade", "vae": True, "latent_size": 4}, "last.weight"),
+        ({"generator": "spade", "vae": True, "latent_size": 4}, "first.bias"),
+        ({}, "last.bias"),
+        ({}, "content_stream.blocks.0.conv_0.bias"),
+    ],
+)
+def test_no_image_is_made_of_numbers_that_are_not_finite(
+    options: RunOptions, generator: dict[str, Any], where: str
+) -> None:
+    painter = make_painter(with_generator(options, **generator))
+    weights = dict(painter.method.networks["generator"].named_parameters())
+    weights[where].update(jt.full_like(weights[where], float("nan")))
+    ends: list[Any] = [(style, None) for style in STYLES]
+    with pytest.raises(NotFinite, match="not finite"):
+        painter.paint(LAYOUT, style=STYLES[0])
+    with pytest.raises(NotFinite, match="not finite"):
+        painter.paint_between(LAYOUT, ends[0], ends[1], 3)
