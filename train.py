@@ -40,10 +40,12 @@ def run(options: RunOptions, schedule: Schedule) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
     from training.preparation import check_cheaply
+    from training.run_folder import RunFolder
 
     rank, processes = rank_in_job()
     if rank == 0:
         print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)
+        RunFolder(options.training.results_path, str(options.training.name)).check()
         if options.data.input_path is None:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:

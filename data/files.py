@@ -16,7 +16,8 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bo
     durable: the content is on the disk when this returns; where thousands of files are drawn again
     after a power cut, that is not worth its time. Raises OSError where the folder refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Cut, as a name may fill the 255 bytes that a file system allows.
+    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)

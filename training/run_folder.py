@@ -10,6 +10,7 @@ selections/       see data.selections
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.metadata
 import json
@@ -132,7 +133,9 @@ class RunFolder:
         try:
             # Not flock: Jittor's compiling helpers, which outlive a kill, would inherit that.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system without locks, such as some of NFS and FUSE
             self._lock.close()
             raise UserError(
                 f"one process trains a run: another one is training {self.path}; wait for it, "

@@ -7,29 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from options.errors import UserError
 from tools import benchmark
 
 
 def test_rows_and_plot_do_not_replace_a_persons_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = {"model": "spade", "axis": "width", "value": 256, "seconds": 1.0}
     rows = [row | {"axis": axis} for axis in ("width", "batch", "classes")]
     asked = []
-    monkeypatch.setattr(benchmark, "measure_growth", lambda given: asked.append(given) or rows)
+
+    def measure(given: object) -> list[dict[str, object]]:
+        asked.append(given)
+        return rows
+
+    monkeypatch.setattr(benchmark, "measure_growth", measure)
     table, plot = tmp_path / "new/rows.json", tmp_path / "plot.svg"
     flags = ["growth", "--json", str(table), "--plot", str(plot)]
     for _ in range(2):
         assert benchmark.main(flags) == 0
     assert json.loads(table.read_text()) == rows and "<svg" in plot.read_text()
-    for path in (table, plot):
+    for path, flag in ((table, "--json"), (plot, "--plot")):
         content = path.read_text()
         path.write_text("mine")
-        # benchmark.main would print it
+        capsys.readouterr()
         assert benchmark.main(flags) == 2
+        assert f"name another file with {flag}" in capsys.readouterr().err
         assert path.read_text() == "mine"
         path.write_text(content)
     assert len(asked) == 2  # told before anything was measured
-    with pytest.raises(UserError, match="name another file with --json"):
-        benchmark.output_file(plot / "rows.json", "name another file with --json")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -78,6 +80,17 @@ def test_one_process_trains_a_run(tmp_path: Path) -> None:
     assert "another one is training" in second.stderr
     folder.close()
     assert subprocess.run(command, cwd=REPOSITORY).returncode == 0
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    folder = RunFolder(tmp_path, "run")
+    folder.open()
+    assert folder.checkpoints.is_dir()
+    folder.close()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
