@@ -9,7 +9,7 @@ the last picture of a strip are those of a submission with that style.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ class StripPlan:
 
     def partial(self) -> Partial:
         """Where finished strips are kept until all are."""
-        end = None if self.end_path is None else stamp_of(self.end_path)
+        end = None if self.end_path is None else (self.end_path.name, stamp_of(self.end_path))
         key = drawing_key(self.plan, "strip", end, self.plan.options.steps)
         return Partial(self.plan.output_path, "strips", key)
 
@@ -68,7 +68,7 @@ def plan_strips(options: TestOptions) -> StripPlan:
 
     Raises UserError if one is missing or bad, or a person's file is in the way.
     """
-    plan = plan_drawing(options)
+    plan = plan_drawing(options, FOLDER, ".png")
     generator = plan.snapshot.options.generator
     if not (plan.snapshot.takes_photograph or generator.vae):
         raise UserError(
@@ -80,13 +80,12 @@ def plan_strips(options: TestOptions) -> StripPlan:
     if options.style_to != "noise":
         end = find_style(options.style_to, "--style-to", plan.snapshot)
         check_photographs([end], plan.snapshot)
-    folder = plan.output_path.with_name(FOLDER) if plan.own_folder else plan.output_path
-    strips = StripPlan(replace(plan, output_path=folder), end)
+    strips = StripPlan(plan, end)
     height, width = plan.size
     size = int(len(plan.jobs) * options.steps * height * width * BYTES_PER_PIXEL)
-    replaced = OutputFolder(folder, FIX).check(strips.names, size)
+    replaced = OutputFolder(plan.output_path, FIX).check(strips.names, size)
     if replaced:
-        plan.notes.append(f"replaces {len(replaced)} earlier strips in {folder}")
+        plan.notes.append(f"replaces {len(replaced)} earlier strips in {plan.output_path}")
     plan.notes.extend(say_partials(strips.partial()))
     return strips
 

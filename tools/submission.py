@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 QUALITY = 95
 OVERVIEW_ROWS = 12
+FOLDER = "submission"
 ZIP_NAME = "submission.zip"
 SHOWN_FAULTS = 5
 CONTEST_SIZE = (384, 512)
@@ -146,8 +147,7 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
 
     Raises UserError if one of them is missing or bad, or a person's file is in the way.
     """
-    plan = plan_drawing(options)
-    _check_names(plan.jobs)
+    plan = plan_drawing(options, FOLDER, ".jpg")
     folder = OutputFolder(plan.output_path, FIX)
     height, width = plan.size
     size = int(2 * len(plan.jobs) * height * width * BYTES_PER_PIXEL)  # each is in the zip again
@@ -171,10 +171,18 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
     return plan
 
 
-def plan_drawing(options: TestOptions) -> SubmissionPlan:
-    """The same without the place for the images."""
-    path, output_path = _find_checkpoint(options)
+def plan_drawing(options: TestOptions, folder: str, suffix: str) -> SubmissionPlan:
+    """What submissions and strips have in common: generator, layouts, styles, the images' names.
+
+    `folder` in the run's folder is where the images go if nothing else is asked. A person's file in
+    the way is told first of all: to read layouts and find styles may take minutes.
+    """
+    path, home = _find_checkpoint(options)
     snapshot = read_snapshot(path)
+    own_folder = options.output_path is None
+    output_path = home / folder
+    if options.output_path is not None:
+        output_path = Path(options.output_path).expanduser()
     data = snapshot.options.data
     translates = data.task == "translation"
     what = "photograph" if translates else "layout"
@@ -185,6 +193,7 @@ def plan_drawing(options: TestOptions) -> SubmissionPlan:
         content = find_content(dataset)
         known = [photograph.path for photograph in content.photographs]
         sources = _Sources(content.root, known, known[: options.limit])
+        _check_names(sources.paths, output_path, suffix)
         shapes = _check_all(_PhotographChecker, (), sources.paths, data.workers, what)
         styles = _translation_styles(options, snapshot, sources, notes)
     else:
@@ -193,6 +202,7 @@ def plan_drawing(options: TestOptions) -> SubmissionPlan:
         else:
             layouts = find_run_layouts(str(_require_dataset(snapshot, "--input_path LABELS")))
         sources = _Sources(layouts.root, layouts.paths, layouts.paths[: options.limit])
+        _check_names(sources.paths, output_path, suffix)
         settings = (data.classes, data.unknown_label)
         shapes = _check_all(_LayoutChecker, settings, sources.paths, data.workers, what)
         styles = _find_styles(options, snapshot, sources, notes)
@@ -200,9 +210,6 @@ def plan_drawing(options: TestOptions) -> SubmissionPlan:
     check_photographs([style for style in styles if style is not None], snapshot)
     instances = _find_instances(options, snapshot, paths, shapes)
     jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
-    own_folder = options.output_path is None
-    if options.output_path is not None:
-        output_path = Path(options.output_path).expanduser()
     height, width = (data.height, data.width) if translates else CONTEST_SIZE
     size = (options.height or height, options.width or width)
     notes += _say_stretched(paths, shapes, (data.height, data.width), size, what)
@@ -297,7 +304,7 @@ def keep_finished(part: Partial, plan: SubmissionPlan) -> Iterator[tuple[Partial
                 rest = f"; {kept()}" if kept() else ""
                 raise UserError(
                     f"the images must be written: {error.filename or plan.output_path}: "
-                    f"{error.strerror}; make it possible, or {FIX}{rest}"
+                    f"{error.strerror}; make room there, or {FIX}{rest}"
                 ) from None
             except (UserError, Failure) as error:
                 if not kept():
@@ -338,7 +345,7 @@ def draw_jobs(
                     image = draw(job)
                 except Failure as error:
                     raise Failure(
-                        f"{job.source_path}: {error}; try --weights raw, or an earlier snapshot "
+                        f"{_shown(str(job.source_path))}: {error}; try --weights raw, or an earlier snapshot "
                         f"than {plan.snapshot.path}"
                     ) from None
                 content = io.BytesIO()
@@ -393,7 +400,8 @@ def _key(plan: SubmissionPlan) -> str:
 def _key_of(job: Job) -> str:
     """Stands for the files that a job's image is drawn from."""
     paths = (job.source_path, job.style_path, job.instance_path)
-    files = [None if path is None else stamp_of(path) for path in paths]
+    # With their names: a strip shows those of its styles.
+    files = [None if path is None else (path.name, stamp_of(path)) for path in paths]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
 
 
@@ -434,18 +442,22 @@ def _zip_to_keep(plan: SubmissionPlan, folder: OutputFolder) -> str | None:
     return next(name for name in names if not os.path.lexists(folder.path / name))
 
 
-def _check_names(jobs: Sequence[Job]) -> None:
-    """Raise UserError if two images would have one name, on Windows or macOS at least."""
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        for name in {job.name, job.zip_name}:
-            alike = unicodedata.normalize("NFC", name).casefold()
-            other = seen.setdefault(alike, job)
-            if other is not job:
+def _check_names(paths: Sequence[Path], output_path: Path, suffix: str) -> None:
+    """Check that the images can be written under the sources' names.
+
+    Raises UserError if two would have one name, on Windows or macOS at least, or a person's file
+    has it.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        for name in {path.stem, Job(path, None).zip_name.removesuffix(".jpg")}:
+            other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), path)
+            if other is not path:
                 raise UserError(
-                    f"{_shown(str(job.source_path))}: expected image names that differ on every "
-                    f"system, got {_shown(other.name)} and {_shown(job.name)}; rename a layout"
+                    f"{_shown(str(path))}: expected image names that differ on every system, got "
+                    f"{_shown(other.stem)}{suffix} and {_shown(path.stem)}{suffix}; rename one"
                 )
+    OutputFolder(output_path, FIX).check(path.stem + suffix for path in paths)
 
 
 def _shown(text: str) -> str:
@@ -477,13 +489,13 @@ def _say_stretched(
 
 
 def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
-    """The snapshot's path, and where its images go if nothing else is asked."""
+    """The snapshot's path, and the folder in whose folders its images go if no other is asked."""
     if options.checkpoint is not None:
         path = Path(options.checkpoint).expanduser()
         if path.is_dir():
             path = _snapshot_in(path)
         home = path.absolute().parent
-        return path, (home.parent if home.name == "checkpoints" else home) / "submission"
+        return path, home.parent if home.name == "checkpoints" else home
     name = options.name or newest_run(options.results_path)
     folder = RunFolder(options.results_path, name)
     if not folder.path.is_dir():
@@ -493,7 +505,7 @@ def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
             f"--name is a run in {root}: {name} is not there; "
             + (f"there are {', '.join(names[:5])}" if names else "there is none yet")
         )
-    return latest_snapshot(folder.checkpoints), folder.path / "submission"
+    return latest_snapshot(folder.checkpoints), folder.path
 
 
 def _snapshot_in(folder: Path) -> Path:

@@ -99,6 +99,8 @@ def save_snapshot(
     """
     epoch = progress.epoch if progress.step_in_epoch else progress.epoch - 1
     path = folder / f"generator-{epoch:04d}.safetensors"
+    if os.path.lexists(path) and (path, epoch) not in _own_snapshots(folder):
+        path = path.with_stem(f"{path.stem}-{progress.step:08d}")  # a person's has that name
     metadata = {
         "format": SNAPSHOT_FORMAT,
         "options": options.to_json(),
@@ -185,7 +187,7 @@ def save_state(
         }
         write_text(temporary / STATE_FILES[1], json.dumps(content, indent=2) + "\n")
         _remove_state(path)
-        if path.is_dir():  # a person's notes are in it
+        if path.is_dir() and not path.is_symlink():  # a person's notes are in it
             for name in STATE_FILES:
                 os.replace(temporary / name, path / name)
             temporary.rmdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from options.errors import UserError
+from options.errors import Failure, UserError
 from tools.arguments import ToolParser, exit_codes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
             2,
             "error: the GPU's memory must",
         ),
+        (UserError("a\nb.png must be whole"), 2, "error: a\\nb.png must be whole"),
+        (Failure("an image is not finite"), 1, "error: an image is not finite"),
         (KeyboardInterrupt(), 130, "stopped: nothing was written"),
     ],
 )
@@ -85,3 +88,24 @@ def test_other_codes_flags_and_faults_pass() -> None:
 def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:
     with pytest.raises(UserError, match="unrecognized arguments: --sizes; --help lists the flags"):
         ToolParser("name", "What it does.").parse_args(["--sizes"])
+
+
+def test_a_path_of_any_bytes_is_printed() -> None:
+    code = """
+from tools.arguments import exit_codes
+
+@exit_codes(stopped="stopped")
+def main(argv=None):
+    print("written: \\udcba\\udcfe \\u6e56")
+    return 0
+
+raise SystemExit(main())
+"""
+    for encoding, said in (("utf-8", "\\udcba\\udcfe 湖"), ("ascii", "\\udcba\\udcfe \\u6e56")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert done.stdout.decode() == f"written: {said}\n", done.stderr

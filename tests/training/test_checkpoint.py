@@ -142,6 +142,11 @@ def test_what_a_person_keeps_among_the_checkpoints_stays(
     assert kept <= now and (folder / "state-00000001-backup/progress.json").is_file()
     assert [path.name for path in (folder / "state-00000001").iterdir()] == ["notes.txt"]
     assert (folder.parent / "linked").is_file()
+    # Training comes to an epoch whose name a person has given to another one's weights.
+    taken = (folder / "generator-0009.safetensors").read_bytes()
+    path = save_snapshot(folder, learner, options, Progress(epoch=10, step=77), [])
+    assert path.name == "generator-0009-00000077.safetensors" and latest_snapshot(folder) == path
+    assert (folder / "generator-0009.safetensors").read_bytes() == taken
     # The step comes again after a stop: the notes stay with its state.
     save_state(folder, learner, Progress(step=1), {})
     state = find_state(folder)
