@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from options.command_line import parse_test
 from options.run import TestOptions
 from tools.arguments import exit_codes
 from tools.supervise import supervise
+
+if TYPE_CHECKING:
+    from tools.submission import SubmissionPlan
 
 
 @exit_codes(stopped="stopped: nothing was written")
@@ -31,10 +35,7 @@ def draw(options: TestOptions) -> int:
     if options.style_to is not None:
         return draw_strips(options)
     plan = plan_submission(options)
-    print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
-    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
-    if plan.style_rule:
-        print(plan.style_rule, flush=True)
+    say(plan)
     start_jittor(options.device)
     return submit(plan)
 
@@ -42,14 +43,22 @@ def draw(options: TestOptions) -> int:
 def draw_strips(options: TestOptions) -> int:
     from tools.start import start_jittor
     from tools.style_strip import make_strips, plan_strips
+    from training.stop import Stopped
 
     strips = plan_strips(options)
-    plan = strips.plan
-    print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}", flush=True)
-    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
+    say(strips.plan)
     start_jittor(options.device)
-    print(f"strips: {make_strips(strips)}")
+    try:
+        print(f"strips: {make_strips(strips)}")
+    except Stopped as stopped:
+        return stopped.exit_code
     return 0
+
+
+def say(plan: SubmissionPlan) -> None:
+    """Print what will be drawn, before the work."""
+    print(f"{len(plan.jobs)} {plan.what}, generator {plan.snapshot.path}")
+    print(*plan.notes, sep="\n", end="\n" if plan.notes else "", flush=True)
 
 
 if __name__ == "__main__":

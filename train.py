@@ -42,16 +42,21 @@ def run(options: RunOptions, schedule: Schedule) -> int:
     from tools.set_up import check_machine
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
     from training.preparation import check_cheaply, with_first_id
+    from training.run_folder import RunFolder
 
     check_machine()
     rank, processes = rank_in_job()
     if rank == 0:
         print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)
+        RunFolder(options.training.results_path, str(options.training.name)).check()
         if options.data.input_path is None:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
     options = with_first_id(options, silent=rank > 0)
+    # Recorded in snapshots and options.json, which may be read from another folder.
+    place = str(expand(str(options.data.input_path)).absolute())
+    options = replace(options, data=replace(options.data, input_path=place))
     if rank == 0:
         missing = check_cheaply(options, schedule, processes)
         if missing:
@@ -143,7 +148,7 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
         name=training.name, results_path=training.results_path, device=training.device
     )
     plan = plan_submission(wanted)
-    print("".join(f"{line}\n" for line in plan.unused), end="", flush=True)
+    print(*plan.notes, sep="\n", end="\n" if plan.notes else "", flush=True)
     return submit(plan)
 
 

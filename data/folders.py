@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.ownership import without_own
 from options.errors import UserError
 from options.paths import Entry, existing_folder, first_that, is_folder, list_folder, show_path
 
@@ -420,7 +421,7 @@ def _sort(
         reason = _why_unused(entry, suffix, why_not)
         if reason:
             unused.append(Unused(entry.path, reason))
-    return files, unused
+    return without_own(folder, files), unused
 
 
 def _why_unused(entry: Entry, suffix: str, why_not: str) -> str:

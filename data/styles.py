@@ -27,17 +27,39 @@ _GRID = (6, 8)
 _CELL = 16
 
 
-def find_style_table(labels_path: Path | str, root: Path | str | None = None) -> Path | None:
-    """Find label_to_img.json (or label_to_image.json) in or beside the labels' folder or in root.
+@dataclass(frozen=True)
+class StyleTable:
+    """A label_to_img.json: layout stem -> photograph stem."""
 
-    The first found in this order: the labels' folder, the one that holds it, root.
+    path: Path
+    entries: dict[str, str]
+
+
+def find_style_table(
+    layouts: Sequence[Path], labels_path: Path | str, root: Path | str | None = None
+) -> tuple[StyleTable | None, list[str]]:
+    """Find the label_to_img.json (or label_to_image.json) of some layouts, and say what is not it.
+
+    Looked at, in this order: the labels' folder, the one that holds it, root. A table that names
+    none of the layouts is another folder's: it is passed over, with a line that says so. Raises
+    UserError as `read_style_table` does.
     """
     labels_path = Path(labels_path)
     places = [labels_path, labels_path.absolute().parent]
     if root is not None:
         places.append(Path(root))
-    candidates = (place / name for place in places for name in TABLE_NAMES)
-    return next((path for path in candidates if is_file(path)), None)
+    candidates = [place / name for place in places for name in TABLE_NAMES]
+    stems = {_without_folder(stem_of(path)) for path in layouts}
+    others: dict[Path, None] = {}
+    found = None
+    for path in candidates:
+        if is_file(path):
+            entries = read_style_table(path)
+            if stems & entries.keys():
+                found = StyleTable(path, entries)
+                break
+            others[path.resolve()] = None
+    return found, [f"not used: {path} names none of these {len(stems)} layouts" for path in others]
 
 
 def read_style_table(path: Path | str) -> dict[str, str]:
@@ -72,7 +94,7 @@ def read_style_table(path: Path | str) -> dict[str, str]:
 
 
 def styles_from_table(
-    table: Mapping[str, str], layouts: Sequence[Path], photographs: Mapping[str, Path]
+    table: StyleTable, layouts: Sequence[Path], photographs: Mapping[str, Path]
 ) -> list[Path]:
     """Return the photograph of each layout; `photographs` maps stems to files.
 
@@ -81,18 +103,18 @@ def styles_from_table(
     # As in the table, a backslash of a Linux name is taken for the end of a folder.
     bare_of = {path: _without_folder(stem_of(path)) for path in layouts}
     bare_photographs = {_without_folder(stem): path for stem, path in photographs.items()}
-    unnamed = [path.name for path in layouts if bare_of[path] not in table]
+    unnamed = [path.name for path in layouts if bare_of[path] not in table.entries]
     if unnamed:
         raise UserError(
-            f"the style table: expected a photograph for each layout, got none for {len(unnamed)} "
-            f"of {len(layouts)} ({listed(unnamed)}). Add them or remove the table."
+            f"{show_path(table.path)}: expected a photograph for each layout, got none for "
+            f"{len(unnamed)} of {len(layouts)} ({listed(unnamed)}). Add them or remove the table."
         )
-    wanted = [table[bare_of[path]] for path in layouts]
+    wanted = [table.entries[bare_of[path]] for path in layouts]
     missing = sorted({stem for stem in wanted if stem not in bare_photographs})
     if missing:
         raise UserError(
-            f"the style table: expected photographs that are there, got {len(missing)} that are "
-            f"not ({listed(missing)}) among {len(photographs)}. See --img_path."
+            f"{show_path(table.path)}: expected photographs that are there, got {len(missing)} "
+            f"that are not ({listed(missing)}) among {len(photographs)}. See --img_path."
         )
     return [bare_photographs[stem] for stem in wanted]
 

@@ -1,4 +1,4 @@
-"""The one error that the person at the keyboard can mend."""
+"""The errors that the entry points print in one line: the user's, and the program's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ class UserError(ValueError):
     """A rule that the user's input broke, said in one line: the rule, the value, the mend.
 
     The entry points print it as `error: ...` to stderr and leave with exit code 2.
+    """
+
+
+class Failure(Exception):
+    """The program could not do its work, through no fault of the user's input; one line.
+
+    The entry points print it as `error: ...` to stderr and leave with exit code 1.
     """
 
 

@@ -580,9 +580,6 @@ class TestOptions:
     seed: int = _option(
         0, "seed of the noise, and of styles at random", minimum=0, maximum=2**32 - 1
     )
-    batch_size: int = _option(
-        1, "layouts drawn at once; does not change the pictures", minimum=1, maximum=MOST
-    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute")
     weights: Literal["ema", "raw"] = _option("ema", "averaged or last weights of the generator")
     height: int | None = _option(

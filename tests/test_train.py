@@ -20,7 +20,7 @@ from options.command_line import parse_train
 from options.errors import UserError
 from options.schedule import load_schedule
 from tests.tiny import write_dataset, write_schedule
-from train import make_missing_selections
+from train import main, make_missing_selections
 from training.checkpoint import find_state
 from training.preparation import check_cheaply, describe_run
 from training.tensor_file import read_tensors
@@ -86,7 +86,7 @@ def test_a_run_ends_with_a_submission(
 def test_missing_selections_are_made(
     folder: Path, trained: subprocess.CompletedProcess[str]
 ) -> None:
-    assert "cleaning the dataset for selection_1: data" in trained.stdout
+    assert f"cleaning the dataset for selection_1: {folder / 'data'}" in trained.stdout
     assert "selection_1: 6 of 6" in trained.stdout
     made = {path.name for path in (folder / "data/selections").iterdir()}
     assert {"total.txt", "selection_1.txt", "selection_2.txt", "report.html"} <= made
@@ -120,7 +120,9 @@ def test_what_a_person_has_written_is_not_passed_over(folder: Path, tmp_path: Pa
     (tmp_path / "selections").write_text("mine")
     flags = ["--data", str(tmp_path), "--results-path", str(tmp_path / "results"), "--name", "run"]
     shutil.copytree(folder / "data/train", tmp_path / "train")
-    with pytest.raises(UserError, match=r"name another with --output_path: train\.py looks into"):
+    with pytest.raises(
+        UserError, match=r"is no folder; name another folder with --output_path \(train\.py looks"
+    ):
         make_missing_selections(parse_train(flags), ["selection_1"])
     assert not (tmp_path / "results").exists()
 
@@ -176,12 +178,12 @@ def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProce
     checkpoint = "results/unbroken/checkpoints/generator-0003.safetensors"
     flags = ["--input_path", "data/val/labels", "--img_path", "data/train/imgs"]
     drawn = {}
-    for name, more in (("a", []), ("b", ["--batch_size", "3"]), ("raw", ["--weights", "raw"])):
+    for name, more in (("a", []), ("b", ["--seed", "3"]), ("raw", ["--weights", "raw"])):
         arguments = [*flags, "--output_path", name, "--checkpoint", checkpoint, *more]
         done = run(folder, command("test.py", *arguments))
         assert done.returncode == 0, done.stderr
         drawn[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
-    assert drawn["a"] == drawn["b"]
+    assert drawn["a"] == drawn["b"]  # styles are photographs: no noise to seed
     assert drawn["a"]["t0.jpg"] != drawn["raw"]["t0.jpg"]
     own = folder / "results/unbroken/submission/t0.jpg"
     assert own.read_bytes() == drawn["a"]["t0.jpg"]
@@ -242,6 +244,17 @@ def test_what_the_user_must_mend_is_one_line(
     assert [path for path in sorted(folder.rglob("*")) if "results" not in path.parts] == [
         path for path in before if "results" not in path.parts
     ]
+
+
+def test_a_folder_that_is_no_run_is_told_before_anything_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/a.tex").write_text("mine")
+    for more in ([], ["--dry-run", "--data", str(tmp_path)]):
+        assert main(["--name", "thesis", "--results-path", str(tmp_path), *more]) == 2
+        assert "or a run, it holds a.tex; give another --name" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tex", "thesis"]
 
 
 def test_other_networks_need_another_run(

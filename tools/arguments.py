@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from options.errors import (
+    Failure,
     UserError,
     broken_package,
     cut,
@@ -105,9 +106,9 @@ def exit_codes(stopped: str) -> Callable[[Main], Main]:
                 with interrupt_on_signal():
                     check_surroundings()
                     return main(argv)
-            except UserError as error:
+            except (UserError, Failure) as error:
                 _tell(str(error))
-                return 2
+                return 2 if isinstance(error, UserError) else 1
             except ModuleNotFoundError as error:
                 _tell(missing_package(error))
                 return 2

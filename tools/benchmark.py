@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from data.files import write_text
+from data.ownership import output_file
 from options.errors import UserError
 from options.schedule import load_schedule
 from tools.arguments import ToolParser, exit_codes
@@ -45,9 +45,22 @@ ROW = "{model:6} {pass:8} {height} x {width}  batch {batch}  {seconds:8.2f} s  {
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for what the user must mend, 130 for Ctrl-C."""
     arguments = parse_arguments(argv)
+    plot = getattr(arguments, "plot", None)
+    files = {
+        flag: Path(name) for flag, name in (("--json", arguments.json), ("--plot", plot)) if name
+    }
+    folders = {
+        flag: output_file(path, f"name another file with {flag}") for flag, path in files.items()
+    }
     rows = arguments.run(arguments)
-    if arguments.json:
-        write_text(Path(arguments.json), json.dumps(rows, indent=1) + "\n")
+    texts = {"--json": json.dumps(rows, indent=1) + "\n"}
+    if "--plot" in files:
+        texts["--plot"] = draw_plot(rows)
+    try:
+        for flag, path in files.items():
+            folders[flag].write({path.name: texts[flag]})
+    except OSError as error:
+        raise UserError(f"the rows must be written: {error}; name another file") from None
     return 0
 
 
@@ -216,8 +229,6 @@ def measure_growth(arguments: argparse.Namespace) -> list[Row]:
             row |= {"layouts": arguments.layouts, "peak_mb": result["peak_mb"]}
             rows.append(row | {"seconds": _median(result)})
             print_row(rows[-1])
-    if arguments.plot:
-        write_text(Path(arguments.plot), draw_plot(rows))
     return rows
 
 

@@ -17,12 +17,15 @@ nothing that a file holds is run.
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from data.ownership import OutputFolder
 from models.published import Family, to_published
 from options.errors import UserError, list_names
 from options.run import RunOptions
@@ -44,10 +47,11 @@ from training.foreign import (
 )
 from training.state_dicts import TITLES, Arrays
 from training.tensor_file import read_metadata, read_tensors, write_tensors
-from training.torch_file import write_torch
+from training.torch_file import write_archive
 
 NETWORK_FORMAT = "jittor-landscape network 1"
 LETTERS = {"generator": "G", "encoder": "E"}
+FIX = "name another DST"
 
 
 def convert(
@@ -60,23 +64,23 @@ def convert(
 ) -> list[str]:
     """Convert and return the report's lines.
 
-    Raises UserError where the source is not understood, or the target is of the wrong form.
+    Raises UserError if the source is not understood, the target is of the wrong form, or a file is
+    in the way that is not this program's.
     """
+    if to == "project":
+        _check_suffix(target)
     if source.is_file() and weights_kind(source) == "safetensors":
         kind = read_metadata(source).get("format")
         if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT):
             if to == "project":
                 raise UserError(f"{source} is a file of this project already; say --to torch")
             return _unpack(source, target, str(kind), weights)
+    lines = _check_target(target) if to == "project" else _check_torch(target, ())
     parts = _read_parts(source, key)
-    lines: list[str] = []
     if to == "torch":
-        for part in parts:
-            lines += _describe_part(part)
+        lines = [line for part in parts for line in _describe_part(part)]
         published = {_file_name(part, parts): _published(part.family, part) for part in parts}
         return lines + _write_torch_files(target, published)
-    if target.suffix != ".safetensors":
-        raise UserError(f"DST is a .safetensors file: {target} is not; write {target}.safetensors")
     generators = [part for part in parts if part.family in ("spade", "tsit")]
     if not generators:
         if len(parts) > 1:
@@ -85,8 +89,8 @@ def convert(
         _check_lone(part)
         metadata = {"format": NETWORK_FORMAT, "family": part.family}
         kept = {f"kept.{name}": array for name, array in part.kept.items()}
-        write_tensors(target, part.arrays | kept, metadata)
-        return [*_describe_part(part), f"written: {target}"]
+        _write_target(target, part.arrays | kept, metadata)
+        return [*lines, *_describe_part(part), f"written: {target}"]
     own = read_hints(generators[0].path.parent)
     options, remarks = describe(parts, hints, own)
     channels = _layout_channels(options)
@@ -105,8 +109,43 @@ def convert(
         "classes": str(options.data.classes + (options.data.unknown_label is not None)),
         "converted": ", ".join(part.path.name for part in parts),
     }
-    write_tensors(target, snapshot_arrays(parts), metadata)
+    _write_target(target, snapshot_arrays(parts), metadata)
     return [*lines, f"written: {target}", _advise(target, options, parts)]
+
+
+def _check_suffix(target: Path) -> None:
+    if target.suffix != ".safetensors":
+        raise UserError(f"DST is a .safetensors file: {target} is not; write {target}.safetensors")
+
+
+def _check_target(target: Path) -> list[str]:
+    """Check that a converted file can be written, and say if it replaces an earlier one.
+
+    Converted files say so inside. A snapshot of a training never gives way, nor does any other
+    file. Raises UserError.
+    """
+    OutputFolder(target.parent, FIX).check([])
+    if not os.path.lexists(target):
+        return []
+    found = "this program did not convert it"
+    if target.is_symlink() or not target.is_file():
+        found = "it is no file"
+    else:
+        try:
+            metadata = read_metadata(target)
+        except UserError:
+            metadata = {}
+        if "converted" in metadata or metadata.get("format") == NETWORK_FORMAT:
+            return [f"replaces: {target}, an earlier conversion"]
+        if metadata.get("format") == SNAPSHOT_FORMAT:
+            found = "it is the snapshot of a training"
+    raise UserError(f"{target} is in the way: {found}; move it away, or {FIX}")
+
+
+def _write_target(target: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _check_target(target)
+    write_tensors(target, arrays, metadata)
 
 
 def _read_parts(source: Path, key: str | None) -> list[Part]:
@@ -220,19 +259,32 @@ def _published(family: Family, part: Part) -> Arrays:
     return to_published(family, part.arrays) | part.kept
 
 
-def _write_torch_files(target: Path, files: dict[str, Arrays]) -> list[str]:
+def _check_torch(target: Path, names: Sequence[str]) -> list[str]:
+    """Check that .pth files can be written, and say which earlier ones they replace.
+
+    `names` are those of a folder's files; a lone .pth has its own. Raises UserError.
+    """
     single = target.suffix == ".pth"
-    if single and len(files) > 1:
+    if single and len(names) > 1:
         raise UserError(
-            f"DST of {' and '.join(files)} is a folder: {target} is a file's name; name a folder"
+            f"DST of {' and '.join(names)} is a folder: {target} is a file's name; name a folder"
         )
-    lines = []
-    for name, arrays in files.items():
-        path = target if single else target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_torch(path, arrays)
-        lines.append(f"written: {path}, {len(arrays)} tensors")
-    return lines
+    folder = target.parent if single else target
+    replaced = OutputFolder(folder, FIX).check([target.name] if single else names)
+    return [f"replaces: {folder / name}, an earlier conversion" for name in replaced]
+
+
+def _write_torch_files(target: Path, files: dict[str, Arrays]) -> list[str]:
+    lines = _check_torch(target, list(files))
+    single = target.suffix == ".pth"
+    folder = target.parent if single else target
+    named = {target.name if single else name: arrays for name, arrays in files.items()}
+    OutputFolder(folder, FIX).write(
+        {name: functools.partial(write_archive, arrays=arrays) for name, arrays in named.items()}
+    )
+    return lines + [
+        f"written: {folder / name}, {len(arrays)} tensors" for name, arrays in named.items()
+    ]
 
 
 def _file_name(part: Part, parts: Sequence[Part]) -> str:

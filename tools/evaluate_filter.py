@@ -20,11 +20,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.cleaning.evaluation import MEASURE_OF, evaluate
 from tools.arguments import ToolParser, exit_codes
 from tools.make_demo_data import make
+from tools.progress import ProgressBar
 
 
 @exit_codes(stopped="stopped")
@@ -38,13 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             path = Path(folder) / "drawn landscapes"
             height, width = given.size
             make(path, given.count, 1, height, width, given.seed, workers)
-        bar = tqdm(desc="measuring", unit="pair", delay=0.5)
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        with bar:
+        with ProgressBar("measuring", "pairs") as show:
             result = evaluate(
                 path,
                 classes=given.classes,

@@ -5,7 +5,8 @@
 
 Writes into DIR/selections (or --output_path): total.txt, selection_1.txt and selection_2.txt, which
 train.py reads; report.csv, a row a pair; thresholds.json; report.html to look through. Stems in
-keep.txt or drop.txt there overrule the machine. Nothing of DIR itself is touched. Interrupted, the
+keep.txt or drop.txt there overrule the machine. Nothing of DIR itself is touched, nor are lists and
+reports that a person has changed: those stop it before the work. Interrupted, the
 same command goes on; run again with other thresholds, it answers from what it has measured.
 """
 
@@ -24,8 +25,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.check import Fault, recognize_first_id
 from data.classes import CONTEST_CLASSES, MAX_CLASSES
 from data.cleaning.duplicates import layout_likeness
@@ -42,14 +41,20 @@ from data.cleaning.verdicts import (
     meet_targets,
     read_thresholds,
 )
-from data.files import write_text
 from data.folders import find_pairs
+from data.ownership import OutputFolder
 from data.selections import SUBSETS, explain_misses, read_stems, stem_to_cell, write_stems
 from options.errors import UserError
 from options.paths import exists, expand
 from tools.arguments import ToolParser, exit_codes
+from tools.progress import ProgressBar
 
 CACHE = ".measures.sqlite"
+FILES = ("report.csv", "report.html", "thresholds.json", *(f"{name}.txt" for name in SUBSETS))
+FIX = (
+    "name another folder with --output_path (train.py looks into results/RUN/selections first); "
+    "single pairs are overruled in keep.txt and drop.txt"
+)
 _COLUMNS = ("stem", "selection", "reason", "measure", "value", "threshold", "group")
 _DOCUMENTED: dict[str, Callable] = {
     **PAIR_MEASURES,
@@ -91,7 +96,8 @@ def make_selections(
     in Selection I and II. thresholds_path: a thresholds.json to take numbers from. kept: how many
     stay of a group of near-duplicates. workers: processes; None is one per core.
 
-    Raises UserError where there is no pair, none is readable, or the output cannot be written.
+    Raises UserError if there is no pair, none is readable, the output cannot be written, or a file
+    is in the way that is a person's or was changed by one.
     """
     root = expand(input_path)
     output = expand(output_path) if output_path is not None else root / "selections"
@@ -108,6 +114,9 @@ def make_selections(
     if target is not None and thresholds_path is not None:
         raise UserError("thresholds are given or made to meet a target: drop one of the two flags")
     folder = find_pairs(root)
+    names = [name for name in FILES if not _is_given(output / name, thresholds_path)]
+    results = OutputFolder(output, FIX)
+    replaced = results.check(names)
     refused = why_not_writable(output)
     if refused:
         raise UserError(
@@ -126,8 +135,8 @@ def make_selections(
     settings = Settings(classes, unknown_label, first_id)
     with ExitStack() as bars:
         measuring, comparing = (
-            _Bar(bars, title, unit) if progress else None
-            for title, unit in (("measuring", "pair"), ("comparing", "%"))
+            bars.enter_context(ProgressBar(title, unit)) if progress else None
+            for title, unit in (("measuring", "pairs"), ("comparing", "%"))
         )
         found = survey(folder, settings, output / CACHE, workers, measuring, comparing)
     if not found.pairs:
@@ -165,11 +174,17 @@ def make_selections(
         "thresholds.json": json.dumps(thresholds.to_json(), indent=1) + "\n",
         **{f"{subset}.txt": write_stems(lists[subset]) for subset in SUBSETS},
     }
-    for name, text in files.items():
-        _write(output / name, text)
+    try:
+        results.write({name: files[name] for name in names})
+    except OSError as error:
+        raise UserError(
+            f"the selections must be writable: {output}: {error.strerror}; make room and run again"
+        ) from None
     total, first_left, second_left = (len(lists[subset]) for subset in SUBSETS)
-    lines = tuple(_lines(found, verdicts, target, overrule))
-    return Selections(total, first_left, second_left, found.total, output, lines)
+    lines = _lines(found, verdicts, target, overrule)
+    if replaced:
+        lines.append(f"replaced: the selections of an earlier run in {output}")
+    return Selections(total, first_left, second_left, found.total, output, tuple(lines))
 
 
 @exit_codes(stopped="stopped; the same command goes on from here")
@@ -278,20 +293,6 @@ def _told(function: Callable) -> str:
     return " ".join((function.__doc__ or "").split())
 
 
-class _Bar:
-    """A progress bar with the time left, which begins when there is progress."""
-
-    def __init__(self, bars: ExitStack, title: str, unit: str) -> None:
-        self._bars, self._title, self._unit = bars, title, unit
-        self._bar: tqdm | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar is None:
-            bar = tqdm(total=total, desc=self._title, unit=self._unit, delay=0.5)
-            self._bar = self._bars.enter_context(bar)
-        self._bar.update(done - self._bar.n)
-
-
 def why_not_writable(folder: Path) -> str | None:
     """Make a folder and return why nothing can be written into it, None where it can."""
     try:
@@ -313,13 +314,9 @@ def _safe(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise UserError(
-            f"the selections must be writable: {path}: {error.strerror}; mend it and run again"
-        ) from None
+def _is_given(path: Path, given: Path | str | None) -> bool:
+    """Whether a file of ours is what --thresholds names: a person has changed it, and it stays."""
+    return given is not None and path.exists() and path.samefile(Path(given).expanduser())
 
 
 def _parser() -> argparse.ArgumentParser:

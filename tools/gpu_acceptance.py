@@ -34,6 +34,7 @@ from typing import Any, get_args
 from PIL import Image, ImageDraw
 
 from data.files import write_text
+from data.ownership import check_claim, claim_folder
 from options.errors import UserError
 from options.run import Precision
 from options.schedule import load_schedule
@@ -41,6 +42,8 @@ from tools.arguments import ToolParser, exit_codes
 from tools.cuda import Driver, ask_driver
 
 ROOT = Path(__file__).resolve().parents[1]
+KIND = "report of tools.gpu_acceptance"  # as the marker of its folder calls it
+FIX = "name another --output_path"
 STAGES = ("doctor", "phases-tsit", "phases-spade", "speed", "precision", "train", "resume")
 # not through tools.supervise: what is killed here is the training process itself
 TRAIN = "import sys, train; sys.exit(train.main(sys.argv[1:]))"
@@ -101,8 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         train_flags=tuple(given[split + 1 :]),
     )
     started = time.monotonic()
+    check_claim(plan.output, KIND, FIX)
     try:
-        plan.output.mkdir(parents=True, exist_ok=True)
+        claim_folder(plan.output, KIND)
         result = RUN[arguments.stage](plan)
     except OSError as error:
         raise UserError(str(error)) from None
@@ -303,8 +307,10 @@ def run_training(plan: Plan) -> Row:
 
 def run_resume(plan: Plan) -> Row:
     """Kill a run after a checkpoint, start it again, and compare the steps that it makes twice."""
-    name, folder = "resume", plan.runs / "resume"
-    shutil.rmtree(folder, ignore_errors=True)
+    # Anew each time; a run that is there may have a person's files in it by now.
+    names = ("resume", *(f"resume-{number}" for number in range(2, 10_000)))
+    name = next(name for name in names if not os.path.lexists(plan.runs / name))
+    folder = plan.runs / name
     flags = ["--log-every", "1", "--checkpoint-minutes", "0.02"]
 
     def saved() -> int:

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.synthetic.dataset import DemoSet, write_dataset
 from options.errors import UserError
 from tools.arguments import ToolParser, exit_codes
+from tools.progress import ProgressBar
 
 
 def make(
@@ -44,13 +43,9 @@ def make(
     if workers < 0:
         raise UserError(f"workers must be 0 or more: {workers}; 0 and 1 use this process alone")
     wanted = DemoSet(seed, count, test_count, height, width)
-    with tqdm(unit="pair", desc="drawing", disable=not progress, delay=0.5) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return write_dataset(Path(output_path).expanduser(), wanted, workers, show)
+    with ProgressBar("drawing", "pairs") as show:
+        place = Path(output_path).expanduser()
+        return write_dataset(place, wanted, workers, show if progress else None)
 
 
 @exit_codes(stopped="stopped; the same command draws what is missing")

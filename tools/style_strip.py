@@ -1,6 +1,6 @@
 """Strips of pictures that go from one style to another, a PNG for each layout.
 
-    plan = plan_strips(options)     # what is wrong is said here, before Jittor is imported
+    plan = plan_strips(options)     # raises UserError before Jittor is imported
     folder = make_strips(plan)
 
 A style is a photograph, or noise of the seed and, at the other end, of the next seed. The first and
@@ -9,28 +9,32 @@ the last picture of a strip are those of a submission with that style.
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from data.ownership import OutputFolder, Partial, stamp_of
 from options.errors import UserError
 from options.run import TestOptions
 from tools.submission import (
+    BYTES_PER_PIXEL,
+    FIX,
     Job,
     SubmissionPlan,
     check_noise,
+    check_photographs,
+    draw_jobs,
+    drawing_key,
     find_style,
     fit_picture,
-    plan_submission,
+    keep_finished,
+    plan_drawing,
     read_planes,
     read_style,
+    say_partials,
 )
 from training.sample_sheet import draw_sheet
 
@@ -46,12 +50,25 @@ class StripPlan:
 
     plan: SubmissionPlan
     end_path: Path | None
-    folder: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The strips' file names."""
+        return [f"{job.source_path.stem}.png" for job in self.plan.jobs]
+
+    def partial(self) -> Partial:
+        """Where finished strips are kept until all are."""
+        end = None if self.end_path is None else (self.end_path.name, stamp_of(self.end_path))
+        key = drawing_key(self.plan, "strip", end, self.plan.options.steps)
+        return Partial(self.plan.output_path, "strips", key)
 
 
 def plan_strips(options: TestOptions) -> StripPlan:
-    """Find generator, layouts and styles. Raises UserError where one is missing or bad."""
-    plan = plan_submission(options)
+    """Find generator, layouts and styles, and check them, and the place for the strips.
+
+    Raises UserError if one is missing or bad, or a person's file is in the way.
+    """
+    plan = plan_drawing(options, FOLDER, ".png")
     generator = plan.snapshot.options.generator
     if not (plan.snapshot.takes_photograph or generator.vae):
         raise UserError(
@@ -62,14 +79,21 @@ def plan_strips(options: TestOptions) -> StripPlan:
     end = None
     if options.style_to != "noise":
         end = find_style(options.style_to, "--style-to", plan.snapshot)
-    folder = plan.output_path.with_name(FOLDER) if plan.own_folder else plan.output_path
-    return StripPlan(plan, end, folder)
+        check_photographs([end], plan.snapshot)
+    strips = StripPlan(plan, end)
+    height, width = plan.size
+    size = int(len(plan.jobs) * options.steps * height * width * BYTES_PER_PIXEL)
+    replaced = OutputFolder(plan.output_path, FIX).check(strips.names, size)
+    if replaced:
+        plan.notes.append(f"replaces {len(replaced)} earlier strips in {plan.output_path}")
+    plan.notes.extend(say_partials(strips.partial()))
+    return strips
 
 
 def make_strips(strips: StripPlan, painter: Painter | None = None) -> Path:
     """Draw `<layout>.png` for every layout and return their folder.
 
-    Raises UserError where the folder cannot be written.
+    Resumes, and raises, as `make_submission` does.
     """
     plan = strips.plan
     if painter is None:
@@ -78,20 +102,13 @@ def make_strips(strips: StripPlan, painter: Painter | None = None) -> Path:
         painter = load_painter(plan.snapshot, plan.options.weights)
     check_noise(plan.options.style, "--style", painter)
     check_noise(str(plan.options.style_to), "--style-to", painter)
-    folder = strips.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".strips-", dir=folder) as name:
-            bar = tqdm(plan.jobs, desc="drawing", unit=" strips", disable=not sys.stderr.isatty())
-            for job in bar:
-                sheet = draw_strip(strips, job, painter)
-                sheet.save(Path(name) / f"{job.source_path.stem}.png")
-            for path in sorted(Path(name).iterdir()):
-                os.replace(path, folder / path.name)
-    except OSError as error:
-        raise UserError(
-            f"the strips must be written: {folder}: {error.strerror}; see --output-path"
-        ) from None
+    folder = plan.output_path
+    with keep_finished(strips.partial(), plan) as (part, stop):
+        draw_jobs(
+            plan, part, stop, strips.names, lambda job: draw_strip(strips, job, painter), "PNG"
+        )
+        OutputFolder(folder, FIX).place(part.path, strips.names)
+        part.remove()
     return folder
 
 

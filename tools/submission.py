@@ -1,23 +1,31 @@
-"""The submission: a picture for every test layout, zipped and looked at again.
+"""The submission: an image for every test layout, zipped and verified.
 
-    plan = plan_submission(options)     # what is wrong is said here, before Jittor is imported
-    result = make_submission(plan)      # pictures, submission.zip, overview.png
+    plan = plan_submission(options)     # raises UserError before Jittor is imported
+    result = make_submission(plan)      # images, submission.zip, overview.png
 
-Pictures are drawn one at a time with noise that follows from the seed and the layout's name, so
-that the same seed gives the same files whatever is drawn beside them and in whichever order.
+Images are drawn one at a time with noise that follows from the seed and the layout's name, so that
+the same seed gives the same files whatever else is drawn and in whichever order.
 
-Where the generator translates, content photographs stand in the layouts' place, and a style that
-nothing names is drawn at random, from the seed and the content's name likewise.
+Every image that is drawn is kept in a hidden folder of the output's until the whole set is
+finished. After a failure or a stop the same command resumes from there. What the output folder may
+hold of a person's, and what is replaced in it: see data.ownership.
+
+If the generator translates, content photographs take the layouts' place, and a style that nothing
+names is drawn at random, from the seed and the content's name likewise.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
+import json
 import os
-import shutil
 import sys
-import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from data.check import find_color_conflicts
 from data.folders import (
@@ -43,39 +50,44 @@ from data.folders import (
 from data.images import PictureError, inspect_image
 from data.labels import Colors, read_colored_label, read_instances
 from data.loader import read_layout, read_photograph
-from data.styles import (
-    build_layout_index,
-    find_style_table,
-    read_style_table,
-    styles_from_table,
-)
+from data.ownership import OVERVIEW, OutputFolder, Partial, stamp_of
+from data.styles import StyleTable, build_layout_index, find_style_table, styles_from_table
 from data.transforms import instance_edges, resize_layout
 from data.workers import run_all
-from options.errors import UserError
+from options.errors import Failure, UserError
 from options.run import DataOptions, TestOptions
+from tools.progress import ProgressBar
 from training.checkpoint import Snapshot, latest_snapshot, read_snapshot
 from training.run_folder import RunFolder, newest_run
 from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
 from training.seeds import derive_key
+from training.stop import Stopped, StopRequest, stop_on_signal
 
 if TYPE_CHECKING:
     from training.painter import Painter
 
 QUALITY = 95
 OVERVIEW_ROWS = 12
+FOLDER = "submission"
 ZIP_NAME = "submission.zip"
-OVERVIEW_NAME = "overview.png"
 SHOWN_FAULTS = 5
 CONTEST_SIZE = (384, 512)
+# Bytes of a pixel in a JPEG of that quality: few, so that a disk is refused only if it is too full.
+BYTES_PER_PIXEL = 0.25
+# A layout may be a pixel off without looking stretched.
+ASPECT_TOLERANCE = 0.01
+FIX = "name another folder with --output_path"
+
+Shape = tuple[int, int]
 
 
-class BadSubmission(Exception):
+class BadSubmission(Failure):
     """The files that were written are not what a submission must be: a fault of this program."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: its layout, and the photograph that gives it its style, if any.
+    """One image to make: its layout, and the photograph that gives it its style, if any.
 
     `source_path` is the layout, or in translation the content photograph; `instance_path` the
     layout's instance map, for generators that read borders of objects.
@@ -87,8 +99,22 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The picture's file name."""
+        """The image's file name."""
         return self.source_path.stem + ".jpg"
+
+    @property
+    def zip_name(self) -> str:
+        """Its name in the zip: what a zip does not carry to every system becomes %XX.
+
+        That is bytes that are no UTF-8 (Python has them as surrogates), control characters, and
+        the backslash, which parts folders on Windows.
+        """
+        return "".join(
+            "".join(f"%{byte:02X}" for byte in os.fsencode(character))
+            if unicodedata.category(character) in ("Cs", "Cc") or character == "\\"
+            else character
+            for character in self.name
+        )
 
 
 @dataclass(frozen=True)
@@ -98,15 +124,14 @@ class SubmissionPlan:
     options: TestOptions
     snapshot: Snapshot
     jobs: list[Job]
-    size: tuple[int, int]  # (height, width) of the written pictures
-    style_rule: str  # how each job came by its style; empty where there is nothing to say
+    size: Shape  # of the written images
+    notes: list[str]  # lines for people, to be said before the work
     output_path: Path
-    own_folder: bool  # the run's own submission/ folder, which is replaced as a whole
-    unused: tuple[str, ...] = ()  # a line for each reason why files among the layouts are not used
+    own_folder: bool  # the run's own submission/ folder: images of an earlier, larger set go
 
     @property
     def what(self) -> str:
-        """What pictures are made for, in a word for people."""
+        """What images are made for, in a word for people."""
         return "layouts" if self.snapshot.options.data.task == "synthesis" else "photographs"
 
 
@@ -121,53 +146,81 @@ class Submission:
 
 
 def plan_submission(options: TestOptions) -> SubmissionPlan:
-    """Find generator, layouts and styles, and check every layout.
+    """Find generator, layouts and styles, and check them, and the place for the images.
 
-    Raises UserError where one of them is missing or bad.
+    Raises UserError if one of them is missing or bad, or a person's file is in the way.
     """
-    path, output_path = _find_checkpoint(options)
+    plan = plan_drawing(options, FOLDER, ".jpg")
+    folder = OutputFolder(plan.output_path, FIX)
+    height, width = plan.size
+    size = int(2 * len(plan.jobs) * height * width * BYTES_PER_PIXEL)  # each is in the zip again
+    names = [job.name for job in plan.jobs]
+    replaced = folder.check([*names, ZIP_NAME, OVERVIEW], size)
+    stale = _stale(plan, folder)
+    earlier = len(stale) + len([name for name in replaced if name not in (ZIP_NAME, OVERVIEW)])
+    if earlier:
+        line = f"replaces {earlier} images of an earlier submission with {len(names)}"
+        if _zip_to_keep(plan, folder):
+            line += f"; its {ZIP_NAME} is kept under another name"
+        plan.notes.append(line)
+    plan.notes.extend(say_partials(Partial(plan.output_path, "submission", _key(plan))))
+    renamed = [job for job in plan.jobs if job.zip_name != job.name]
+    if renamed:
+        plan.notes.append(
+            f"note: {len(renamed)} names hold characters that a zip does not carry to every "
+            f"system; in {ZIP_NAME} {_shown(renamed[0].name)} is called {renamed[0].zip_name}; "
+            "to have names of your own, rename the layouts (convmv does it for GBK names)"
+        )
+    return plan
+
+
+def plan_drawing(options: TestOptions, folder: str, suffix: str) -> SubmissionPlan:
+    """What submissions and strips have in common: generator, layouts, styles, the images' names.
+
+    `folder` in the run's folder is where the images go if nothing else is asked. A person's file in
+    the way is told first of all: to read layouts and find styles may take minutes.
+    """
+    path, home = _find_checkpoint(options)
     snapshot = read_snapshot(path)
+    own_folder = options.output_path is None
+    output_path = home / folder
+    if options.output_path is not None:
+        output_path = Path(options.output_path).expanduser()
     data = snapshot.options.data
     translates = data.task == "translation"
-    if options.input_path is None and data.input_path is None:
-        folder = "CONTENT" if translates else "LABELS"
-        raise UserError(f"{path} does not say what it was trained on; name --input_path {folder}")
-    style_rule = ""
+    what = "photograph" if translates else "layout"
+    notes: list[str] = []
     styles: Sequence[Path | None]
     if translates:
-        content = find_content(options.input_path or str(data.input_path))
-        paths = [photograph.path for photograph in content.photographs][: options.limit]
-        unused = content.unused
-        _check_all(_PhotographChecker, (), paths, snapshot)
-        styles, style_rule = _translation_styles(options, snapshot, content.root, paths)
+        dataset = options.input_path or _require_dataset(snapshot, "--input_path CONTENT")
+        content = find_content(dataset)
+        known = [photograph.path for photograph in content.photographs]
+        sources = _Sources(content.root, known, known[: options.limit])
+        notes += describe_unused(content.unused)
+        _check_names(sources.paths, output_path, suffix)
+        shapes = _check_all(_PhotographChecker, (), sources.paths, data.workers, what)
+        styles = _translation_styles(options, snapshot, sources, notes)
     else:
         if options.input_path is not None:
             layouts = find_test_layouts(options.input_path)
         else:
-            layouts = find_run_layouts(str(data.input_path))
-        paths = layouts.paths[: options.limit]
-        unused = layouts.unused
-        _check_all(_LayoutChecker, (_reading(data),), paths, snapshot)
-        styles = _find_styles(options, snapshot, layouts.root, paths)
+            layouts = find_run_layouts(str(_require_dataset(snapshot, "--input_path LABELS")))
+        sources = _Sources(layouts.root, layouts.paths, layouts.paths[: options.limit])
+        _check_names(sources.paths, output_path, suffix)
+        notes += describe_unused(layouts.unused)
+        settings = (_reading(data),)
+        shapes = _check_all(_LayoutChecker, settings, sources.paths, data.workers, what)
+        styles = _find_styles(options, snapshot, sources, notes)
+    paths = sources.paths
     if options.img_path is not None:
-        unused = unused + find_unused(options.img_path)
-    instances = _find_instances(options, snapshot, paths)
+        notes += describe_unused(find_unused(options.img_path))
+    check_photographs([style for style in styles if style is not None], snapshot)
+    instances = _find_instances(options, snapshot, paths, shapes)
     jobs = [Job(*job) for job in zip(paths, styles, instances, strict=True)]
-    own_folder = options.output_path is None
-    if options.output_path is not None:
-        output_path = Path(options.output_path).expanduser()
     height, width = (data.height, data.width) if translates else CONTEST_SIZE
     size = (options.height or height, options.width or width)
-    return SubmissionPlan(
-        options,
-        snapshot,
-        jobs,
-        size,
-        style_rule,
-        output_path,
-        own_folder,
-        tuple(describe_unused(unused)),
-    )
+    notes += _say_stretched(paths, shapes, (data.height, data.width), size, what)
+    return SubmissionPlan(options, snapshot, jobs, size, notes, output_path, own_folder)
 
 
 def find_run_layouts(dataset: str) -> LayoutFolder:
@@ -182,42 +235,52 @@ def find_run_layouts(dataset: str) -> LayoutFolder:
 
 
 def make_submission(plan: SubmissionPlan, painter: Painter | None = None) -> Submission:
-    """Draw every picture, zip them, read the zip back, and draw the overview.
+    """Draw every image, zip them, read the zip back, draw the overview, and move all of it in.
 
-    Everything is made in a temporary folder and moved when it is whole. Raises UserError where the
-    folder cannot be written, BadSubmission where the zip is not what it must be.
+    Images that a stopped or failed start has drawn of the same plan are taken as they are. Raises
+    UserError if the folder cannot be written, Failure if an image is not finite or the zip is not
+    what it must be, Stopped after a signal; each of them says where the images are kept.
     """
     if painter is None:
         from training.painter import load_painter  # Jittor only now
 
         painter = load_painter(plan.snapshot, plan.options.weights)
     check_noise(plan.options.style, "--style", painter)
-    try:
-        plan.output_path.parent.mkdir(parents=True, exist_ok=True)
-        if not plan.own_folder:
-            plan.output_path.mkdir(exist_ok=True)
-        place = plan.output_path.parent if plan.own_folder else plan.output_path
-        with tempfile.TemporaryDirectory(prefix=".submission-", dir=place) as name:
-            folder = Path(name)
-            _draw_all(plan, painter, folder)
-            _write_zip(folder, [job.name for job in plan.jobs])
-            check_zip(folder / ZIP_NAME, [job.name for job in plan.jobs], plan.size)
-            _draw_overview(plan, painter, folder)
-            _move(folder, plan)
-    except OSError as error:
-        raise UserError(
-            f"the submission must be written: {plan.output_path}: {error.strerror}; see "
-            "--output-path"
-        ) from None
-    folder = plan.output_path
-    return Submission(folder, folder / ZIP_NAME, folder / OVERVIEW_NAME, len(plan.jobs))
+    names = [job.name for job in plan.jobs]
+    folder = OutputFolder(plan.output_path, FIX)
+    with keep_finished(Partial(plan.output_path, "submission", _key(plan)), plan) as (part, stop):
+
+        def draw(job: Job) -> Image.Image:
+            return fit_picture(paint_job(job, plan.options, painter), plan.size)
+
+        draw_jobs(plan, part, stop, names, draw, "JPEG", quality=QUALITY)
+        try:
+            _write_zip(part.path, plan.jobs)
+            zip_names = [job.zip_name for job in plan.jobs]
+            check_zip(part.path / ZIP_NAME, zip_names, plan.size)
+            _draw_overview(plan, painter, part.path)
+        except BaseException:
+            # It would take the room of which there may be none.
+            (part.path / ZIP_NAME).unlink(missing_ok=True)
+            raise
+        files = [*names, ZIP_NAME, OVERVIEW]
+        folder.check(files)
+        kept = _zip_to_keep(plan, folder)
+        if kept is not None:
+            folder.rename(ZIP_NAME, kept)
+        folder.place(part.path, files, _stale(plan, folder))
+        part.remove()
+    made = plan.output_path
+    return Submission(made, made / ZIP_NAME, made / OVERVIEW, len(plan.jobs))
 
 
 def submit(plan: SubmissionPlan, painter: Painter | None = None) -> int:
-    """Make the submission and say where it is; exit code 0, 1 where its zip is off."""
+    """Make the submission and say where it is; the exit code."""
     try:
         made = make_submission(plan, painter)
-    except BadSubmission as error:
+    except Stopped as stopped:
+        return stopped.exit_code
+    except Failure as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{made.count} pictures: {made.folder}")
@@ -226,7 +289,95 @@ def submit(plan: SubmissionPlan, painter: Painter | None = None) -> int:
     return 0
 
 
-def check_zip(path: Path, names: Sequence[str], size: tuple[int, int]) -> None:
+@contextmanager
+def keep_finished(part: Partial, plan: SubmissionPlan) -> Iterator[tuple[Partial, StopRequest]]:
+    """Draw into `part`, and say what is kept there if the block does not come to its end.
+
+    Signals ask to stop after the image under way. Raises UserError in place of OSError.
+    """
+
+    def kept() -> str:
+        count = part.count()
+        if not count:
+            part.remove()
+            return ""
+        return f"{count} finished images are kept in {part.path}: the same command resumes there"
+
+    try:
+        with part, stop_on_signal() as stop:
+            try:
+                yield part, stop
+            except OSError as error:
+                rest = f"; {kept()}" if kept() else ""
+                raise UserError(
+                    f"the images must be written: {error.filename or plan.output_path}: "
+                    f"{error.strerror}; make room there, or {FIX}{rest}"
+                ) from None
+            except (UserError, Failure) as error:
+                if not kept():
+                    raise
+                kind = UserError if isinstance(error, UserError) else Failure
+                raise kind(f"{error}; {kept()}") from None
+            except BaseException:
+                print(f"stopped: {kept() or 'nothing was written'}", file=sys.stderr, flush=True)
+                raise
+    except OSError as error:
+        raise UserError(
+            f"the images must be written: {error.filename or plan.output_path}: "
+            f"{error.strerror}; {FIX}"
+        ) from None
+
+
+def draw_jobs(
+    plan: SubmissionPlan,
+    part: Partial,
+    stop: StopRequest,
+    names: Sequence[str],
+    draw: Callable[[Job], Image.Image],
+    kind: str,
+    **settings: int,
+) -> None:
+    """Draw the image of each job that is not finished yet, under its name.
+
+    Raises Stopped after a signal, Failure that names the layout of which the image is not finite.
+    """
+    count = len(plan.jobs)
+    with ProgressBar("drawing", "images") as show:
+        for done, (job, name) in enumerate(zip(plan.jobs, names, strict=True), 1):
+            if stop.number is not None:
+                raise Stopped(stop.number)
+            key = _key_of(job)
+            if not part.has(name, key):
+                try:
+                    image = draw(job)
+                except Failure as error:
+                    raise Failure(
+                        f"{_shown(str(job.source_path))}: {error}; try --weights raw, or an "
+                        f"earlier snapshot than {plan.snapshot.path}"
+                    ) from None
+                content = io.BytesIO()
+                image.save(content, kind, **settings)
+                part.add(name, key, content.getvalue())
+            show(done, count)
+    if stop.number is not None:
+        raise Stopped(stop.number)
+
+
+def drawing_key(plan: SubmissionPlan, *more: object) -> str:
+    """Stands for all that an image depends on besides its job's files: equal keys, equal images."""
+    options = plan.options
+    settings = [
+        stamp_of(plan.snapshot.path),
+        options.weights,
+        options.seed,
+        options.device,
+        plan.size,
+        *more,
+    ]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def check_zip(path: Path, names: Sequence[str], size: Shape) -> None:
     """Read a submission back: flat, these names and no other, RGB JPEGs of `size` (height, width).
 
     Raises BadSubmission that says what is off.
@@ -249,12 +400,109 @@ def check_zip(path: Path, names: Sequence[str], size: tuple[int, int]) -> None:
                 )
 
 
+def _key(plan: SubmissionPlan) -> str:
+    return drawing_key(plan, QUALITY)
+
+
+def _key_of(job: Job) -> str:
+    """Stands for the files that a job's image is drawn from."""
+    paths = (job.source_path, job.style_path, job.instance_path)
+    # With their names: a strip shows those of its styles.
+    files = [None if path is None else (path.name, stamp_of(path)) for path in paths]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
+
+
+def say_partials(part: Partial) -> list[str]:
+    """Lines about images that earlier starts have left unfinished."""
+    count = part.count()
+    lines = [f"resumes: {count} images are drawn already, in {part.path}"] if count else []
+    lines += [
+        f"note: {other.path} keeps {other.count()} images of an unfinished set with other options"
+        for other in part.others()
+    ]
+    return lines
+
+
+def _stale(plan: SubmissionPlan, folder: OutputFolder) -> list[str]:
+    """Images of an earlier set that the plan does not draw again: the run's own folder has none."""
+    if not plan.own_folder:
+        return []
+    names = {job.name for job in plan.jobs}
+    return [name for name in folder.owned() if name.endswith(".jpg") and name not in names]
+
+
+def _zip_to_keep(plan: SubmissionPlan, folder: OutputFolder) -> str | None:
+    """A free name for the zip of a larger set, where --limit would cost a whole submission."""
+    if plan.options.limit is None or ZIP_NAME not in folder.owned():
+        return None
+    try:
+        with zipfile.ZipFile(folder.path / ZIP_NAME) as archive:
+            count = len(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if count <= len(plan.jobs):
+        return None
+    stem = Path(ZIP_NAME).stem
+    names = itertools.chain(
+        [f"{stem}-{count}.zip"], (f"{stem}-{count}-{number}.zip" for number in itertools.count(2))
+    )
+    return next(name for name in names if not os.path.lexists(folder.path / name))
+
+
+def _check_names(paths: Sequence[Path], output_path: Path, suffix: str) -> None:
+    """Check that the images can be written under the sources' names.
+
+    Raises UserError if two would have one name, on Windows or macOS at least, or a person's file
+    has it.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        for name in {path.stem, Job(path, None).zip_name.removesuffix(".jpg")}:
+            other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), path)
+            if other is not path:
+                raise UserError(
+                    f"{_shown(str(path))}: expected image names that differ on every system, got "
+                    f"{_shown(other.stem)}{suffix} and {_shown(path.stem)}{suffix}; rename one"
+                )
+    OutputFolder(output_path, FIX).check(path.stem + suffix for path in paths)
+
+
+def _shown(text: str) -> str:
+    """A name in one line, in whatever encoding: what cannot be printed as an escape."""
+    return "".join(
+        c if c.isprintable() or (c.isspace() and ord(c) > 31) else ascii(c)[1:-1] for c in text
+    )
+
+
+def _say_stretched(
+    paths: Sequence[Path], shapes: Sequence[Shape], drawn: Shape, written: Shape, what: str
+) -> list[str]:
+    """A line for each of the two sizes to whose shape sources are stretched."""
+    lines = []
+    for size, verb in ((drawn, "drawn"), (written, "written")):
+        off = [
+            (path, shape)
+            for path, shape in zip(paths, shapes, strict=True)
+            if abs(shape[1] * size[0] / (shape[0] * size[1]) - 1) > ASPECT_TOLERANCE
+        ]
+        if off:
+            (path, shape), count = off[0], len(off)
+            lines.append(
+                f"note: {count} of {len(paths)} {what}s are stretched: {_shown(path.name)} is "
+                f"{shape[0]} x {shape[1]} (height x width), its image is {verb} at "
+                f"{size[0]} x {size[1]}"
+            )
+    return lines[:1]
+
+
 def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
-    """The snapshot's path, and where its pictures go where nothing else is asked."""
+    """The snapshot's path, and the folder in whose folders its images go if no other is asked."""
     if options.checkpoint is not None:
         path = Path(options.checkpoint).expanduser()
+        if path.is_dir():
+            path = _snapshot_in(path)
         home = path.absolute().parent
-        return path, (home.parent if home.name == "checkpoints" else home) / "submission"
+        return path, home.parent if home.name == "checkpoints" else home
     name = options.name or newest_run(options.results_path)
     folder = RunFolder(options.results_path, name)
     if not folder.path.is_dir():
@@ -264,7 +512,44 @@ def _find_checkpoint(options: TestOptions) -> tuple[Path, Path]:
             f"--name is a run in {root}: {name} is not there; "
             + (f"there are {', '.join(names[:5])}" if names else "there is none yet")
         )
-    return latest_snapshot(folder.checkpoints), folder.path / "submission"
+    return latest_snapshot(folder.checkpoints), folder.path
+
+
+def _snapshot_in(folder: Path) -> Path:
+    """The newest snapshot of a run's folder, or of its folder of checkpoints."""
+    for place in (folder, folder / "checkpoints"):
+        if (place / "latest").is_file():
+            return latest_snapshot(place)
+    files = sorted(folder.glob("*.safetensors"))
+    there = f"it holds {files[0].name}" if files else "it holds no .safetensors"
+    raise UserError(
+        f"--checkpoint: expected a snapshot or a run's folder, got the folder {folder}; {there}; "
+        "name the file"
+    )
+
+
+def _require_dataset(snapshot: Snapshot, flag: str) -> Path:
+    """The folder that a generator was trained on; UserError if it is unknown or gone."""
+    recorded = snapshot.options.data.input_path
+    if recorded is None:
+        raise UserError(f"{snapshot.path} does not say what it was trained on; name {flag}")
+    path = Path(recorded).expanduser()
+    if not path.is_dir():
+        raise UserError(
+            f"{snapshot.path} was trained on {recorded}, which is not there"
+            + ("" if path.is_absolute() else f" (seen from {Path.cwd()})")
+            + f"; name {flag}"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Layouts or content photographs: their folder, all in it, and those to draw."""
+
+    root: Path
+    known: list[Path]
+    paths: list[Path]
 
 
 def _reading(data: DataOptions) -> dict[str, Any]:
@@ -276,56 +561,94 @@ def _reading(data: DataOptions) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a file that was read: its size, and the colors of an indexed label."""
+
+    shape: Shape
+    colors: Colors = ()
+
+
 class _LayoutChecker:
-    """Reads a layout in whatever process, and says what is wrong with it."""
+    """Reads a layout in whatever process; its (height, width), or what is wrong with it."""
 
     def __init__(self, reading: dict[str, Any]) -> None:
         self.reading = reading
 
-    def __call__(self, path: Path) -> tuple[str | None, Colors]:
+    def __call__(self, path: Path) -> _Facts | str:
         try:
-            read_layout(path, **self.reading)
+            height, width = read_layout(path, **self.reading).shape
             end = self.reading["classes"] + self.reading["first_id"]
-            return None, read_colored_label(path, end)[1]
+            return _Facts((height, width), read_colored_label(path, end)[1])
         except PictureError as error:
-            return str(error), ()
+            return str(error)
 
 
 class _PhotographChecker:
     """Likewise for a photograph."""
 
-    def __call__(self, path: Path) -> tuple[str | None, Colors]:
+    def __call__(self, path: Path) -> _Facts | str:
         try:
-            inspect_image(path)
+            facts = inspect_image(path)
         except PictureError as error:
-            return str(error), ()
-        return None, ()
+            return str(error)
+        return _Facts((facts.height, facts.width))
+
+
+class _InstanceChecker:
+    """Likewise for an instance map; each has the size of its layout."""
+
+    def __init__(self, shapes: dict[Path, Shape]) -> None:
+        self.shapes = shapes
+
+    def __call__(self, path: Path) -> _Facts | str:
+        try:
+            height, width = read_instances(path).shape
+        except PictureError as error:
+            return str(error)
+        wanted = self.shapes[path]
+        if (height, width) != wanted:
+            return (
+                f"{path}: expected the size of its layout, {wanted[0]} x {wanted[1]}, got "
+                f"{height} x {width}"
+            )
+        return _Facts((height, width))
+
+
+def check_photographs(paths: Sequence[Path], snapshot: Snapshot) -> None:
+    """Decode style photographs; UserError that names those that are bad."""
+    unique = sorted(set(paths))
+    _check_all(_PhotographChecker, (), unique, snapshot.options.data.workers, "style photograph")
 
 
 def _check_all(
-    checker: Callable[..., Callable[[Path], tuple[str | None, Colors]]],
+    checker: Callable[..., Callable[[Path], _Facts | str]],
     arguments: tuple[Any, ...],
     paths: Sequence[Path],
-    snapshot: Snapshot,
-) -> None:
-    data = snapshot.options.data
-    answers = run_all(checker, arguments, paths, workers=data.workers)
-    faults = [fault for fault, _ in answers if fault is not None]
-    labels = [(path, colors) for path, (_, colors) in zip(paths, answers, strict=True)]
-    faults += [str(fault) for fault in find_color_conflicts(labels).values()]
+    workers: int,
+    what: str,
+) -> list[Shape]:
+    """The sizes (height, width) of files; UserError that names those that are bad."""
+    answers = run_all(checker, arguments, paths, workers=workers)
+    faults = [answer for answer in answers if isinstance(answer, str)]
+    facts = [answer for answer in answers if not isinstance(answer, str)]
+    if not faults:
+        labels = [(path, one.colors) for path, one in zip(paths, facts, strict=True)]
+        faults = [str(fault) for fault in find_color_conflicts(labels).values()]
     if faults:
         more = f" And {len(faults) - SHOWN_FAULTS} more." if len(faults) > SHOWN_FAULTS else ""
-        what = "layout" if data.task == "synthesis" else "photograph"
         raise UserError(
             f"every {what} must be good: {len(faults)} of {len(paths)} are not: "
             f"{' '.join(faults[:SHOWN_FAULTS])}{more}"
         )
+    return [one.shape for one in facts]
 
 
 def _find_styles(
-    options: TestOptions, snapshot: Snapshot, root: Path, layouts: list[Path]
+    options: TestOptions, snapshot: Snapshot, sources: _Sources, notes: list[str]
 ) -> list[Path] | list[None]:
-    """The style photograph of each layout; None for all where the generator takes none."""
+    """The style photograph of each layout; None for all if the generator takes none."""
+    layouts = sources.paths
     if options.style not in ("reference", "noise"):
         return [find_style(options.style, "--style", snapshot)] * len(layouts)
     if options.style == "noise" or not snapshot.takes_photograph:
@@ -334,42 +657,45 @@ def _find_styles(
     if data.input_path is None and options.img_path is None and snapshot.has_encoder:
         # A converted generator has no training photographs, and its style vectors may be noise.
         return [None] * len(layouts)
-    return _reference_styles(options, snapshot, root, layouts)
+    return _reference_styles(options, snapshot, sources, notes)
 
 
 def _translation_styles(
-    options: TestOptions, snapshot: Snapshot, root: Path, contents: list[Path]
-) -> tuple[Sequence[Path | None], str]:
-    """The style photograph of each content, and the rule that chose it.
+    options: TestOptions, snapshot: Snapshot, sources: _Sources, notes: list[str]
+) -> Sequence[Path | None]:
+    """The style photograph of each content; `notes` is told the rule that chose it.
 
     By --style, else by label_to_img.json, else at random, which depends on the seed and on the
     content's name, not on what else is drawn.
     """
+    contents = sources.paths
     if options.style == "noise":
-        return [None] * len(contents), ""  # check_noise says why not
+        return [None] * len(contents)  # check_noise says why not
     if options.style != "reference":
-        return [find_style(options.style, "--style", snapshot)] * len(contents), ""
-    dataset = snapshot.options.data.input_path
+        return [find_style(options.style, "--style", snapshot)] * len(contents)
     folder = options.img_path
-    if folder is None and dataset is not None:
-        folder = str(Path(dataset) / STYLE)
     if folder is None:
-        raise UserError(
-            f"a translation needs style photographs: {snapshot.path} does not say what it was "
-            "trained on; name --img_path STYLES, or --style PHOTOGRAPH"
-        )
+        flags = "--img_path STYLES, or --style PHOTOGRAPH"
+        folder = str(_require_dataset(snapshot, flags) / STYLE)
     photographs = pictures_by_stem(folder)
-    table_path = find_style_table(root, dataset)
-    if table_path is not None:
-        table = read_style_table(table_path)
-        return styles_from_table(table, contents, photographs), f"styles: as {table_path} says"
+    table = _find_table(snapshot, sources, notes)
+    if table is not None:
+        notes.append(f"styles: as {table.path} says")
+        return styles_from_table(table, contents, photographs)
     stems = sorted(photographs)
     chosen = [
         stems[derive_key(options.seed, f"style of {stem_of(path)}") % len(stems)]
         for path in contents
     ]
-    rule = f"styles: at random of the {len(stems)} in {folder} (--seed {options.seed})"
-    return [photographs[stem] for stem in chosen], rule
+    notes.append(f"styles: at random of the {len(stems)} in {folder} (--seed {options.seed})")
+    return [photographs[stem] for stem in chosen]
+
+
+def _find_table(snapshot: Snapshot, sources: _Sources, notes: list[str]) -> StyleTable | None:
+    """The label_to_img.json of the sources; `notes` is told of one that is not theirs."""
+    table, others = find_style_table(sources.known, sources.root, snapshot.options.data.input_path)
+    notes += others
+    return table
 
 
 def find_style(text: str, flag: str, snapshot: Snapshot) -> Path:
@@ -388,9 +714,9 @@ def find_style(text: str, flag: str, snapshot: Snapshot) -> Path:
 
 
 def _find_instances(
-    options: TestOptions, snapshot: Snapshot, layouts: list[Path]
+    options: TestOptions, snapshot: Snapshot, layouts: list[Path], shapes: list[Shape]
 ) -> list[Path] | list[None]:
-    """The instance map of each layout; None for all where none are given."""
+    """The instance map of each layout; None for all if none are given."""
     if options.instance_path is None:
         return [None] * len(layouts)
     if not snapshot.options.data.instances:
@@ -405,35 +731,38 @@ def _find_instances(
             f"every layout needs its instance map: {options.instance_path} has none for "
             f"{missing[0]}, nor for {len(missing) - 1} more; add them, or leave --instance-path out"
         )
-    return [maps[stem_of(path)] for path in layouts]
+    chosen = [maps[stem_of(path)] for path in layouts]
+    shape_of = dict(zip(chosen, shapes, strict=True))
+    workers = snapshot.options.data.workers
+    _check_all(_InstanceChecker, (shape_of,), chosen, workers, "instance map")
+    return chosen
 
 
 def _reference_styles(
-    options: TestOptions, snapshot: Snapshot, root: Path, layouts: list[Path]
+    options: TestOptions, snapshot: Snapshot, sources: _Sources, notes: list[str]
 ) -> list[Path]:
     """By label_to_img.json, else the layout's own name, else the nearest training layout."""
+    layouts = sources.paths
     data = snapshot.options.data
     dataset = data.input_path
     photographs = pictures_by_stem(options.img_path) if options.img_path is not None else None
-    table_path = find_style_table(root, dataset)
-    if photographs is not None and all(stem_of(path) in photographs for path in layouts):
-        own = [photographs[stem_of(path)] for path in layouts]
-    else:
-        own = None
-    if table_path is None and own is not None:
-        return own
-    if dataset is None or not Path(dataset).is_dir():
-        if table_path is not None and photographs is not None:
-            return styles_from_table(read_style_table(table_path), layouts, photographs)
-        raise UserError(
-            f"styles are photographs of the training data: {dataset} is not there; name "
-            "--img-path with a label_to_img.json beside the layouts, or --style PHOTOGRAPH"
+    table = _find_table(snapshot, sources, notes)
+    if table is None and photographs is not None:
+        own = [photographs.get(stem_of(path)) for path in layouts]
+        chosen = [path for path in own if path is not None]
+        if len(chosen) == len(layouts):
+            return chosen
+    if table is not None and photographs is not None:
+        return styles_from_table(table, layouts, photographs)
+    pairs = find_pairs(
+        _require_dataset(
+            snapshot, "--img_path STYLES with a label_to_img.json, or --style PHOTOGRAPH"
         )
-    pairs = find_pairs(dataset).pairs
+    ).pairs
     if photographs is None:
         photographs = {pair.stem: pair.image_path for pair in pairs}
-    if table_path is not None:
-        return styles_from_table(read_style_table(table_path), layouts, photographs)
+    if table is not None:
+        return styles_from_table(table, layouts, photographs)
     known = [pair for pair in pairs if pair.stem in photographs]
     if not known:
         raise UserError(
@@ -441,14 +770,12 @@ def _reference_styles(
             f"has the name of a layout of {dataset}; leave --img-path out, or add a "
             "label_to_img.json"
         )
-    with tqdm(
-        total=len(known), desc="reading layouts", unit="", disable=not sys.stderr.isatty()
-    ) as bar:
+    with ProgressBar("reading layouts", "layouts") as show:
         index = build_layout_index(
             known,
             **_reading(data),
             workers=data.workers,
-            progress=lambda done, total: bar.update(done - bar.n),
+            progress=show,
         )
     stem_at = {pair.image_path: pair.stem for pair in known}
     nearest = [index.nearest(read_layout(path, **_reading(data))) for path in layouts]
@@ -467,13 +794,6 @@ def check_noise(style: str, flag: str, painter: Painter) -> None:
             f"{flag} noise: this generator takes its style from a photograph alone; leave {flag} "
             "out, or name a photograph"
         )
-
-
-def _draw_all(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
-    with tqdm(plan.jobs, desc="drawing", unit=" pictures", disable=not sys.stderr.isatty()) as jobs:
-        for job in jobs:
-            picture = fit_picture(paint_job(job, plan.options, painter), plan.size)
-            picture.save(folder / job.name, "JPEG", quality=QUALITY)
 
 
 def fit_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
@@ -514,13 +834,13 @@ def read_style(
     return style, painter.sample_noise(seed, stem_of(job.source_path))
 
 
-def _write_zip(folder: Path, names: Sequence[str]) -> None:
+def _write_zip(folder: Path, jobs: Sequence[Job]) -> None:
     with zipfile.ZipFile(folder / ZIP_NAME, "w", zipfile.ZIP_STORED) as archive:
-        for name in names:
-            # One date for all: the same pictures make the same zip.
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        for job in jobs:
+            # One date for all: the same images make the same zip.
+            entry = zipfile.ZipInfo(job.zip_name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, (folder / name).read_bytes())
+            archive.writestr(entry, (folder / job.name).read_bytes())
 
 
 def _draw_overview(plan: SubmissionPlan, painter: Painter, folder: Path) -> None:
@@ -547,21 +867,4 @@ def _draw_overview(plan: SubmissionPlan, painter: Painter, folder: Path) -> None
         rows.append(row)
     titles = [CONTENT if translates else "layout", *["style"] * with_style, "result"]
     sheet = draw_sheet(rows, titles, cell=cell, legend=sorted(seen), classes=painter.classes)
-    save_picture(sheet, folder / OVERVIEW_NAME)
-
-
-def _move(folder: Path, plan: SubmissionPlan) -> None:
-    """Put finished files in place: the run's own folder as a whole, another file by file."""
-    target = plan.output_path
-    if not plan.own_folder:
-        for path in sorted(folder.iterdir()):
-            os.replace(path, target / path.name)
-        return
-    folder.chmod(0o755)
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(folder, target)
-    folder.mkdir()  # for the TemporaryDirectory, which removes it
-    shutil.rmtree(old, ignore_errors=True)
+    save_picture(sheet, folder / OVERVIEW)

@@ -21,7 +21,6 @@ import errno
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +53,15 @@ KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept besides
 KEPT_STATES = 2  # the newest, and one for the day that its file is damaged
 LATEST = "latest"
 STATE = "state"
-SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})\.safetensors")
-STATE_NAME = re.compile(r"state-(\d{8,})")
 TENSORS = "state.safetensors"
 PROGRESS = "progress.json"
+# The names of our making, the only ones under which anything is ever removed.
+SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})(?:-\d{8,})?\.safetensors")
+STATE_NAME = re.compile(r"state-(\d{8,})")
+UNFINISHED_STATE = re.compile(r"\.state-\d{8,}\.tmp")
+UNFINISHED_FILE = re.compile(
+    r"\.(latest|state|generator-[\d-]{4,}\.safetensors|state\.safetensors|progress\.json)\.\d+\.tmp"
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def save_snapshot(
     """
     epoch = progress.epoch if progress.step_in_epoch else progress.epoch - 1
     path = folder / f"generator-{epoch:04d}.safetensors"
+    if os.path.lexists(path) and (path, epoch) not in _own_snapshots(folder):
+        path = path.with_stem(f"{path.stem}-{progress.step:08d}")  # a person's has that name
     metadata = {
         "format": SNAPSHOT_FORMAT,
         "options": options.to_json(),
@@ -123,9 +129,8 @@ def save_snapshot(
     _sync_folder(folder)
     write_text(folder / LATEST, path.name + "\n")
     _sync_folder(folder)
-    snapshots = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
-    for old in snapshots[:-KEPT_SNAPSHOTS]:
-        if _epoch_of(old) not in phase_ends and old != path:
+    for old, epoch in _own_snapshots(folder)[:-KEPT_SNAPSHOTS]:
+        if epoch not in phase_ends and old != path:
             old.unlink()
     return path
 
@@ -207,8 +212,8 @@ def save_state(
     if path.is_dir() and _read_pointer(folder / STATE) == path.name:
         return path
     temporary = folder / f".{path.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    _remove_state(temporary)
+    temporary.mkdir(exist_ok=True)
     try:
         tensors: dict[str, Tensor] = dict(learner.variables())
         checksum = write_tensors(temporary / TENSORS, tensors, {"format": STATE_FORMAT})
@@ -222,13 +227,19 @@ def save_state(
         }
         write_text(temporary / PROGRESS, json.dumps(content, indent=2) + "\n")
         _sync_folder(temporary)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        _remove_state(path)
+        if path.is_dir() and not path.is_symlink():  # a person's notes are in it
+            for name in (TENSORS, PROGRESS):
+                os.replace(temporary / name, path / name)
+            _sync_folder(path)
+            temporary.rmdir()
+        else:
+            os.replace(temporary, path)
         _sync_folder(folder)
         write_text(folder / STATE, path.name + "\n")
         _sync_folder(folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_state(temporary)
         raise
     # The state is saved: what cannot be removed now is removed at the next checkpoint.
     with contextlib.suppress(OSError):
@@ -237,15 +248,17 @@ def save_state(
 
 
 def clean(folder: Path) -> None:
-    """Remove what an earlier process left unfinished, and all states but the newest two."""
+    """Remove what an earlier process left unfinished, and all states but the newest two.
+
+    Only under names that training itself gives: a copy called state-00001200-backup stays.
+    """
     kept = _kept_states(folder)
-    for path in _states(folder):
-        if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+    for path in _entries(folder):
+        if (STATE_NAME.fullmatch(path.name) and path not in kept) or (
+            UNFINISHED_STATE.fullmatch(path.name)
+        ):
+            _remove_state(path)
+        elif UNFINISHED_FILE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -398,6 +411,42 @@ def _step_of(path: Path) -> int:
 def _epoch_of(path: Path) -> int:
     found = SNAPSHOT_NAME.fullmatch(path.name)
     return int(found[1]) if found else -1
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _remove_state(path: Path) -> None:
+    """Remove the folder of a state, whole or not; if a person has put something there, it stays."""
+    if path.is_symlink():
+        return
+    for entry in _entries(path):
+        if entry.name in (TENSORS, PROGRESS) or UNFINISHED_FILE.fullmatch(entry.name):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def _own_snapshots(folder: Path) -> list[tuple[Path, int]]:
+    """The snapshots that training wrote here, each with its epoch, the newest last.
+
+    A person's copy has another name, or under such a name another epoch's weights.
+    """
+    found = []
+    for path in _entries(folder):
+        name = SNAPSHOT_NAME.fullmatch(path.name)
+        if name is None or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            metadata = read_metadata(path)
+        except UserError:
+            continue
+        own = metadata.get("format") == SNAPSHOT_FORMAT and "converted" not in metadata
+        if own and metadata.get("epoch") == str(int(name[1])):
+            found.append((path, int(name[1])))
+    return sorted(found, key=lambda one: one[1])
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,7 +38,7 @@ from training.finite import count_not_finite, describe_not_finite
 from training.learner import Learner
 from training.log import Log, Speed, describe_time, memory_mb
 from training.loss_scale import GradientOverflow
-from training.painter import Create, Painter
+from training.painter import Create, NotFinite, Painter
 from training.phases import PlannedPhase, Progress
 from training.preparation import Preparation
 from training.run_folder import check_space, describe_environment
@@ -232,11 +232,14 @@ class _Run:
             self.samples = _read_samples(self.preparation)
         epoch = self.progress.epoch if self.progress.step_in_epoch else self.progress.epoch - 1
         path = self.folder.samples / f"{epoch:04d}-{self.progress.step:08d}.png"
-        with self.learner.drawing() as method:
-            painter = Painter(method, self.options)
-            sheet = draw_samples(painter, self.samples, self.options.training.seed)
         try:
+            with self.learner.drawing() as method:
+                painter = Painter(method, self.options)
+                sheet = draw_samples(painter, self.samples, self.options.training.seed)
             save_picture(sheet, path)
+        except NotFinite as error:
+            # Whether training goes on is for the losses to tell.
+            self.log.say(f"{path} was not drawn: {error}")
         except OSError as error:
             self.log.say(f"{path} could not be written: {error.strerror or error}")
 

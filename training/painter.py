@@ -17,6 +17,7 @@ from data.transforms import denormalise, normalise
 from models.layers.convolution import prepare_to_draw
 from models.layout import Content, Layout, Photographs
 from models.methods import create_method
+from options.errors import Failure
 from options.run import RunOptions
 from training.checkpoint import Snapshot, load_strict
 from training.learner import Trainable
@@ -26,6 +27,10 @@ Create = Callable[[RunOptions, Any], Trainable]
 Photograph = NDArray[np.uint8]
 Noise = NDArray[np.float32]
 Style = tuple[Photograph | None, Noise | None]
+
+
+class NotFinite(Failure):
+    """The generator gave numbers of which no image can be made."""
 
 
 class Painter:
@@ -83,6 +88,7 @@ class Painter:
 
         `style` is a photograph uint8 (H, W, 3), `noise` is of `sample_noise`; `edges`, the borders
         of objects, float32 (1, H, W), are 0 where the options ask for them and none are given.
+        Raises NotFinite.
         """
         image = None if style is None else _to_var(style)
         z = None if noise is None else jt.array(noise)
@@ -105,6 +111,7 @@ class Painter:
         vectors, (1 - t) a + t b (of a photograph its mean, as in BicycleGAN, Zhu et al. 2017,
         figure 7), or what FAdaIN takes of TSIT's style stream: each channel's mean and deviation.
         The first and the last are `paint`'s pictures. Noise beside a style stream is the start's.
+        Raises NotFinite.
         """
         noise = None if self.options.generator.vae else start[1]
         ends = [self.paint(layout, style=s, noise=n, edges=edges) for s, n in (start, end)]
@@ -142,7 +149,11 @@ def _to_var(photograph: Photograph) -> jt.Var:
 
 
 def _to_pixels(picture: jt.Var) -> NDArray[np.uint8]:
-    return denormalise(picture.numpy()[0].transpose(1, 2, 0))
+    values = picture.numpy()[0].transpose(1, 2, 0)
+    if not np.isfinite(values).all():
+        # Turned into bytes, they would be a white or a black image.
+        raise NotFinite("the generator's output is not finite (NaN or infinity)")
+    return denormalise(values)
 
 
 def load_painter(snapshot: Snapshot, weights: str, create: Create = create_method) -> Painter:

@@ -76,9 +76,11 @@ def find_progress(
 
     Nothing is written.
 
-    Raises UserError where options or schedule do not go with the run as it began.
+    Raises UserError if the folder is no run's, or options or schedule do not go with the run as it
+    began.
     """
     folder = RunFolder(options.training.results_path, str(options.training.name))
+    folder.check()
     state = find_state(folder.checkpoints)
     changes: list[str] = []
     if state is not None:

@@ -25,8 +25,9 @@ from typing import Any, BinaryIO
 
 from data.files import write_text
 from data.locks import is_held, warn_of_no_locks
+from data.ownership import check_claim, claim_folder
 from options.errors import UserError
-from options.run import RunOptions
+from options.run import RUN_GROUPS, RunOptions
 
 # May differ from one start of a run to the next without a word.
 FREE = {
@@ -59,6 +60,8 @@ SAID = {
     "ttur",
     "precision",
 }
+KIND = "run"  # as the folder's marker calls it
+FIX = "give another --name, or another --results-path"
 PACKAGES = ("jittor", "numpy", "pillow", "opencv-python-headless", "opencv-python", "scikit-image")
 
 
@@ -103,12 +106,23 @@ class RunFolder:
     def check_cache_path(self) -> Path:
         return self.path / "check_cache.json"
 
+    def check(self) -> None:
+        """Raise UserError if there is a folder of that name which is no run. Nothing is written.
+
+        The selections may have come first, and a copy may have lost the hidden marker.
+        """
+        if not self._has_options():
+            check_claim(self.path, KIND, FIX, besides=["selections"])
+
     def open(self) -> None:
         """Make the folder and take its lock, which ends with this process.
 
-        Raises UserError where the folder cannot be written, or another process trains in it.
+        Raises UserError as `check` does, and if the folder cannot be written, or another process
+        trains in it.
         """
+        self.check()
         try:
+            claim_folder(self.path, KIND)
             for folder in (self.path, self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "ab")  # noqa: SIM115 held until the end
@@ -129,6 +143,13 @@ class RunFolder:
                 f"one process trains a run: another one is training {self.path}; wait for it, "
                 "stop it, or give another --name"
             ) from None
+
+    def _has_options(self) -> bool:
+        try:
+            found = json.loads(self.options_path.read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(found, dict) and found.keys() == RUN_GROUPS.keys()
 
     def close(self) -> None:
         """Give the lock back."""

@@ -18,4 +18,6 @@ def derive_seed(seed: int, purpose: str, number: int = 0) -> int:
 
 def derive_key(seed: int, purpose: str) -> int:
     """A number of 128 bits, the key of a Philox generator."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{purpose}".encode()).digest()[:16], "little")
+    # A layout's name may hold bytes that are no UTF-8.
+    text = f"{seed}\n{purpose}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(text).digest()[:16], "little")

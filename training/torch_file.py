@@ -34,17 +34,18 @@ STORAGES = {
 
 
 def write_torch(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a state dictionary in the order given, whole or not at all.
+    """Write a state dictionary to a file, atomically; raises as `write_archive`."""
+    replace_file(path, lambda file: write_archive(file, arrays))
 
-    Raises ValueError where PyTorch has no storage of an array's kind of number.
+
+def write_archive(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a state dictionary in the order given.
+
+    Raises ValueError if PyTorch has no storage of an array's kind of number.
     """
     kinds = {str(array.dtype) for array in arrays.values()} - set(STORAGES)
     if kinds:
         raise ValueError(f"PyTorch has no storage of {', '.join(sorted(kinds))}")
-    replace_file(path, lambda file: _write(file, arrays))
-
-
-def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name: str, content: bytes) -> None:

@@ -47,10 +47,16 @@ def content_key(*paths: Path, form: str) -> str:
     return digest.hexdigest()
 
 
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 class Cache:
     """The SQLite file; its rows are written whole or not at all.
 
-    Raises UserError where it cannot be opened or written. A file that is no cache is begun anew.
+    Raises UserError if it cannot be opened or written, or another file has its name. One that is
+    damaged is begun anew.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +64,7 @@ class Cache:
         try:
             self._base = self._open()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError) or not _is_database(path):
                 raise self._refused(error) from None
             path.unlink(missing_ok=True)
             self._base = self._open()

@@ -10,9 +10,9 @@ DIR/demo_data.json              what the set was drawn from: how the folder is k
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.files import write_bytes, write_text
+from data.files import alone_in, write_bytes, write_text
 from data.synthetic.noise import stream
 from data.synthetic.picture import LARGEST, SMALLEST, draw_pair, style_of
 from data.workers import Progress, run_all
@@ -30,6 +30,7 @@ from options.errors import UserError
 VERSION = 1
 MARKER = "demo_data.json"
 TABLE = "label_to_img.json"
+_UNFINISHED = re.compile(r"\.demo_\d+_\d{6,}\.(jpg|png)\.\d+\.tmp")
 IMAGES, LABELS, TEST_LABELS = "train/imgs", "train/labels", "val/labels"
 QUALITY = 95
 
@@ -93,7 +94,7 @@ def write_dataset(root: Path, wanted: DemoSet, workers: int, progress: Progress 
     with _user_mends():
         _check_folder(root, wanted)
         root.mkdir(parents=True, exist_ok=True)
-        with _alone_in(root):
+        with alone_in(root):
             # Looked at again: another process may have begun meanwhile.
             _check_folder(root, wanted)
             return _complete(root, wanted, workers, progress)
@@ -141,26 +142,14 @@ def _read_marker(path: Path) -> dict[str, object] | None:
     return found if isinstance(found, dict) and "seed" in found and "version" in found else None
 
 
-@contextlib.contextmanager
-def _alone_in(root: Path) -> Iterator[None]:
-    """Wait for other processes that draw into this folder."""
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        # Some network folders know no locks; there, two writers would do the work twice.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _complete(root: Path, wanted: DemoSet, workers: int, progress: Progress | None) -> int:
-    write_text(root / MARKER, _as_json(asdict(wanted)))
+    if not (root / MARKER).is_file():
+        write_text(root / MARKER, _as_json(asdict(wanted)))
     present: set[str] = set()
     for folder in (IMAGES, LABELS, TEST_LABELS):
         (root / folder).mkdir(parents=True, exist_ok=True)
         for entry in os.scandir(root / folder):
-            if entry.name.startswith(".demo_"):
+            if _UNFINISHED.fullmatch(entry.name):
                 # What a killed process left unfinished.
                 os.unlink(entry.path)
             else:
@@ -172,7 +161,7 @@ def _complete(root: Path, wanted: DemoSet, workers: int, progress: Progress | No
     ]
     if missing:
         run_all(_writer, (root, wanted), missing, workers=workers, progress=progress)
-    if missing or not (root / TABLE).is_file():
+    if not os.path.lexists(root / TABLE):
         write_text(root / TABLE, _as_json(wanted.table()))
     return len(missing)
 
@@ -183,6 +172,8 @@ def _writer(root: Path, wanted: DemoSet) -> Callable[[int], None]:
     def write(index: int) -> None:
         image, layout, _ = draw_pair(wanted.seed, index, wanted.height, wanted.width)
         for name in wanted.files_of(index):
+            if os.path.lexists(root / name):
+                continue  # the other file of the pair was missing
             if name.endswith(".jpg"):
                 options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
                 content = _encoded(".jpg", image[:, :, ::-1], options)

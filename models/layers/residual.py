@@ -26,9 +26,10 @@ def tanh(x: jt.Var) -> jt.Var:
     """The hyperbolic tangent that turns a generator's last feature into colours in [-1, 1].
 
     Jittor's gradient divides by cosh(x)^2, which overflows to NaN from |x| = 45 on. At 20 the
-    tangent is 1 in float32, and its slope 2e-17.
+    tangent is 1 in float32, and its slope 2e-17. NaN stays NaN: Jittor clamps it to a bound, and a
+    broken network would draw white, with finite losses.
     """
-    return jt.tanh(jt.clamp(x, -20.0, 20.0))
+    return jt.ternary(jt.isnan(x), x, jt.tanh(jt.clamp(x, -20.0, 20.0)))
 
 
 class _ModulatedBlock(nn.Module):

@@ -38,3 +38,9 @@ def test_a_name_that_is_no_utf_8_is_escaped(tmp_path: Path) -> None:
     name = b"\xe6\xb9\x96\xff".decode("utf-8", "surrogateescape")
     write_text(tmp_path / "a.txt", f"{name}\n")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "湖\\udcff\n"
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    for name in ("a" * 255, "湖" * 85):
+        write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"

@@ -11,6 +11,7 @@ from PIL import Image
 from data.folders import find_pairs, pictures_by_stem
 from data.loader import read_layout
 from data.styles import (
+    StyleTable,
     build_layout_index,
     find_style_table,
     read_style_table,
@@ -24,10 +25,29 @@ def test_table_is_found(tmp_path: Path, name: str) -> None:
     labels, root = tmp_path / "set/labels", tmp_path / "root"
     labels.mkdir(parents=True)
     root.mkdir()
-    assert find_style_table(labels, root) is None
+    layouts = [labels / "a.png"]
+    assert find_style_table(layouts, labels, root) == (None, [])
     for place in (root, labels.parent, labels):
-        (place / name).touch()
-        assert find_style_table(labels, root) == place / name
+        (place / name).write_text('{"a.png": "b.jpg"}')
+        found = StyleTable(place / name, {"a": "b"})
+        assert find_style_table(layouts, labels, root) == (found, [])
+
+
+def test_a_table_of_other_layouts_is_passed_over(tmp_path: Path) -> None:
+    """One that names a single layout is theirs, and lacks the others."""
+    labels, root = tmp_path / "set/labels", tmp_path / "root"
+    labels.mkdir(parents=True)
+    root.mkdir()
+    layouts = [labels / f"{name}.png" for name in "abcdefg"]
+    (labels / "label_to_img.json").write_text('{"demo.png": "x.jpg"}')
+    found, notes = find_style_table(layouts, labels, root)
+    assert found is None
+    assert notes == [f"not used: {labels}/label_to_img.json names none of these 7 layouts"]
+    (root / "label_to_img.json").write_text('{"g": "x.jpg"}')
+    found, notes = find_style_table(layouts, labels, root)
+    assert found is not None and found.path.parent == root and len(notes) == 1
+    with pytest.raises(UserError, match=r"a\.png, b\.png, .*e\.png and 1 more are missing"):
+        styles_from_table(found, layouts, {"x": tmp_path / "x.jpg"})
 
 
 def test_names_with_and_without_suffix(tmp_path: Path) -> None:
@@ -46,7 +66,8 @@ def test_windows_paths(tmp_path: Path, encoding: str) -> None:
     assert read == {"a": "x", "b": "y"}
     # a name of Linux may hold a backslash too
     photographs = {"x": Path("x.jpg"), "odd\\y": Path("odd\\y.jpg")}
-    styles = styles_from_table(read, [Path("a.png"), Path("q\\b.png")], photographs)
+    table = StyleTable(path, read)
+    styles = styles_from_table(table, [Path("a.png"), Path("q\\b.png")], photographs)
     assert styles == [photographs["x"], photographs["odd\\y"]]
 
 
@@ -54,7 +75,7 @@ def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "label_to_img.json"
     path.symlink_to("label_to_img.json")
     with pytest.raises(UserError, match="leads back to itself"):
-        find_style_table(tmp_path)
+        find_style_table([], tmp_path)
     with pytest.raises(UserError, match="leads back to itself"):
         read_style_table(path)
     path.unlink()
@@ -86,12 +107,16 @@ def test_styles_from_table(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     photographs = pictures_by_stem(tmp_path)
     layouts = [Path("labels/b.png"), Path("labels/a.png")]
-    styles = styles_from_table({"a": "x", "b": "y", "c": "gone"}, layouts, photographs)
+
+    def choose(entries: dict[str, str]) -> list[Path]:
+        return styles_from_table(StyleTable(Path("t.json"), entries), layouts, photographs)
+
+    styles = choose({"a": "x", "b": "y", "c": "gone"})
     assert [path.name for path in styles] == ["y.png", "x.jpg"]
     with pytest.raises(UserError, match=r"got none for 1 of 2 \(b\.png\)\. Add"):
-        styles_from_table({"a": "x"}, layouts, photographs)
+        choose({"a": "x"})
     with pytest.raises(UserError, match=r"got 1 that are not \(gone\) .* --img_path"):
-        styles_from_table({"a": "x", "b": "gone"}, layouts, photographs)
+        choose({"a": "x", "b": "gone"})
 
 
 @pytest.mark.parametrize("workers", [1, 2])

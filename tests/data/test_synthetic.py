@@ -276,6 +276,24 @@ def test_an_interrupted_set_is_completed(tmp_path: Path) -> None:
     assert contents(broken) == contents(whole)
 
 
+def test_what_a_person_has_changed_in_it_stays(tmp_path: Path) -> None:
+    write_dataset(tmp_path, WANTED, 1, None)
+    label, table = tmp_path / "train/labels/demo_5_000001.png", tmp_path / TABLE
+    mine = {
+        label: b"repainted",
+        table: b"{}",
+        tmp_path / "train/imgs/.demo_notes": b"mine",
+        tmp_path / "train/imgs/.demo_5_000001.jpg.tmp": b"mine too",
+        tmp_path / "train/imgs/holiday.jpg": b"a photo",
+    }
+    for path, content in mine.items():
+        path.write_bytes(content)
+    (tmp_path / "train/imgs/demo_5_000001.jpg").unlink()
+    assert write_dataset(tmp_path, WANTED, 1, None) == 1
+    assert {path: path.read_bytes() for path in mine} == mine
+    assert (tmp_path / "train/imgs/demo_5_000001.jpg").stat().st_size > 500
+
+
 def test_workers_do_not_change_the_files(tmp_path: Path) -> None:
     wanted = replace(WANTED, count=26, test_count=1, height=32, width=32)
     write_dataset(tmp_path / "one", wanted, 1, None)

@@ -408,8 +408,9 @@ def test_submission_with_the_contests_flags() -> None:
 @pytest.mark.parametrize(
     ("argv", "rule"),
     [
-        (["--batchsize", "3"], "did you mean --batch-size?"),
-        (["--batch_size", "0"], "--batch-size takes a whole number from 1 to 1000000000"),
+        (["--limt", "3"], "did you mean --limit?"),
+        (["--limit", "0"], "--limit takes a whole number from 1 to 1000000000"),
+        (["--batch-size", "3"], "no flag is called --batch-size"),
         (["--weights", "best"], "one of ema, raw"),
         (["--classes", "3"], "no flag is called --classes"),
         (["--name", "../x"], "plain file name"),

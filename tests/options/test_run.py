@@ -411,7 +411,7 @@ def test_json_of_nan_is_refused() -> None:
 
 
 def test_test_options_round_trip() -> None:
-    options = TestOptions(name="x", style="noise", seed=3, weights="raw", batch_size=4)
+    options = TestOptions(name="x", style="noise", seed=3, weights="raw", limit=4)
     assert TestOptions.from_json(options.to_json()) == options
     with pytest.raises(UserError, match=r"unknown nmae; missing name"):
         TestOptions.from_json(options.to_json().replace('"name"', '"nmae"'))

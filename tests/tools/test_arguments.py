@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from options.errors import UserError
+from options.errors import Failure, UserError
 from tools.arguments import ToolParser, exit_codes
 from training.stop import Interrupted
 
@@ -28,12 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
             2,
             "error: the GPU's memory must",
         ),
+        (UserError("a\nb.png must be whole"), 2, "error: a b.png must be whole"),
+        (Failure("an image is not finite"), 1, "error: an image is not finite"),
         (KeyboardInterrupt(), 130, "stopped: nothing was written"),
         (Interrupted(signal.SIGTERM), 143, "stopped: nothing was written"),
         (Interrupted(signal.SIGHUP), 143, "stopped: nothing was written"),
         (ImportError("libGL.so.1: no\nsuch file", name="cv2"), 2, "cv2 does not (libGL.so.1: no"),
         (RuntimeError("Could not determine home directory."), 2, "there must be a home folder"),
-        (OSError(28, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
+        (OSError(28, "No space left on device", "a/b"), 1, "error: a/b: No space left on device"),
         (UserError("a\nb\x1b[31m\udcb7 is not; mend it"), 2, r"error: a b\x1b[31m\udcb7 is not"),
     ],
 )
@@ -160,3 +163,24 @@ def test_whatever_is_typed_is_flags_or_one_line(
         said = capsys.readouterr().err
         assert code == 2 and said.startswith("error: "), argv
         assert len(said.splitlines()) == 1 and len(said) < 500, argv
+
+
+def test_a_path_of_any_bytes_is_printed() -> None:
+    code = """
+from tools.arguments import exit_codes
+
+@exit_codes(stopped="stopped")
+def main(argv=None):
+    print("written: \\udcba\\udcfe \\u6e56")
+    return 0
+
+raise SystemExit(main())
+"""
+    for encoding, said in (("utf-8", "\\udcba\\udcfe 湖"), ("ascii", "\\udcba\\udcfe \\u6e56")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert done.stdout.decode() == f"written: {said}\n", done.stderr

@@ -445,3 +445,55 @@ def test_a_converted_translation_needs_its_folders(
     assert "styles: at random of the 1 in" in capsys.readouterr().out
     with Image.open(tmp_path / "o/content.jpg") as picture:
         assert picture.size == (256, 128)  # the generator's own
+
+
+def test_what_is_not_a_conversion_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told before the work; earlier conversions are replaced, and that is said."""
+    case = Case("spade_most", tmp_path)
+    source = case.write_torch() / "latest_net_G.pth"
+    published = source.read_bytes()
+    trained = tmp_path / "generator-0110.safetensors"
+    assert main([str(source), str(case.target)]) == 0
+    tensors, metadata = read_tensors(case.target)
+    del metadata["converted"]
+    write_tensors(trained, tensors, metadata)
+    (tmp_path / "mine.safetensors").write_text("mine")
+    (tmp_path / "link.safetensors").symlink_to(case.target)
+    (tmp_path / "folder.safetensors").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.safetensors") if path.is_file()}
+    capsys.readouterr()
+    absent = str(tmp_path / "absent.pth")
+    for name, reason in (
+        (trained.name, "it is the snapshot of a training"),
+        ("mine.safetensors", "this program did not convert it"),
+        ("link.safetensors", "it is no file"),
+        ("folder.safetensors", "it is no file"),
+        ("mine.safetensors/x.safetensors", "is no folder"),
+    ):
+        assert main([absent, str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert reason in said and "name another DST" in said and said.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert main([str(source), str(case.target)]) == 0
+    assert f"replaces: {case.target}, an earlier conversion" in capsys.readouterr().out
+    # The other way: the folder of the download, or its file.
+    for target in (source.parent, source):
+        assert main([str(case.target), str(target), "--to", "torch"]) == 2
+        assert f"{source} is in the way: this program did not" in capsys.readouterr().err
+        assert source.read_bytes() == published
+    for target in (tmp_path / "new/deep", tmp_path / "new/deep/g.pth"):
+        for said in ("written: ", "replaces: "):
+            assert main([str(case.target), str(target), "--to", "torch"]) == 0
+            assert capsys.readouterr().out.startswith(said)
+    (tmp_path / "new/deep/g.pth").write_bytes(published[:-1])
+    assert main([absent, str(tmp_path / "new/deep/g.pth"), "--to", "torch"]) == 2
+    assert "it was changed since" in capsys.readouterr().err
+
+
+def test_a_target_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    source = FOLDER / "torch_zip_half.pth"
+    assert main([str(source), str(tmp_path / "new/deep/d.safetensors")]) == 0
+    assert read_metadata(tmp_path / "new/deep/d.safetensors")["family"] == "discriminator"
+    assert main([str(source), str(tmp_path / "new/deep/d.safetensors")]) == 0

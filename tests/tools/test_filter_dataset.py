@@ -18,6 +18,7 @@ from PIL import Image
 
 from data.cleaning.faults import Others, backlit, shifted, speckled
 from data.folders import find_pairs
+from data.ownership import MARKER
 from data.selections import read_selection, unquote
 from options.errors import UserError
 from tests.data.cleaning.scenes import draw_scene, write_scene, write_scenes
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_OTHERS = Others([], np.array([1, 5, 20, 22, 23, 27], np.int32))
 WRITTEN = {
     "total.txt", "selection_1.txt", "selection_2.txt", "report.csv", "report.html",
-    "thresholds.json", ".measures.sqlite",
+    "thresholds.json", ".measures.sqlite", MARKER,
 }  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def test_the_page_tells_the_command_with_its_flags(tmp_path: Path) -> None:
 
 def test_a_second_run_answers_at_once_and_alike(drawn: Path, output: Path) -> None:
     # The page names the folder that it is in, and this is a copy of it.
-    names = WRITTEN - {".measures.sqlite", "report.html"}
+    names = WRITTEN - {".measures.sqlite", "report.html", MARKER}
     first = {name: (output / name).read_bytes() for name in names}
     pages = []
     for _ in range(2):
@@ -240,7 +241,7 @@ def _with(*flags: str) -> Callable[[Path], list[str]]:
         (_empty_folders, "got none that can be read"),
         (_all_broken, "at least one pair must be readable: none of 2 is"),
         (_bad_ids, "at least one pair must be readable"),
-        (_output_is_a_file, "need a folder that can be written"),
+        (_output_is_a_file, "expected a folder, "),
         (_damaged_keep, "keep.txt: expected readable UTF-8 text"),
         (_with("--target", "0.5", "0.9"), "--target takes the shares"),
         (_with("--target", "0.5"), "expected 2 arguments"),
@@ -288,11 +289,50 @@ def test_files_appear_whole_or_not_at_all(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    before_all = _state(output)
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match="No space left on device"):
         make_selections(drawn, output, target=(0.5, 0.4), workers=1, progress=False)
     assert {path.name for path in output.iterdir()} == WRITTEN
     assert (output / "selection_1.txt").read_bytes() == before
+    cache = str(output / ".measures.sqlite")
+    assert _state(output) | {cache: (0, b"")} == before_all | {cache: (0, b"")}
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN - {".measures.sqlite", MARKER}))
+def test_what_a_person_has_changed_is_not_replaced(drawn: Path, output: Path, name: str) -> None:
+    """Nor what one had put there first: it is told before a pair is measured."""
+    (output / ".measures.sqlite").unlink()
+    with (output / name).open("a") as file:
+        file.write("scene 001\n")
+    before = _state(output)
+    with pytest.raises(UserError) as error:
+        make_selections(drawn, output, workers=1, progress=False)
+    text = str(error.value)
+    assert f"{output / name} is in the way: it was changed since; move it away" in text
+    assert "--output_path" in text and "keep.txt" in text and "\n" not in text
+    assert _state(output) == before
+    (output / MARKER).unlink()
+    with pytest.raises(UserError, match="this program did not write it"):
+        make_selections(drawn, output, workers=1, progress=False)
+
+
+def test_its_own_lists_are_replaced_and_this_is_said(drawn: Path, output: Path) -> None:
+    said = f"replaced: the selections of an earlier run in {output}"
+    made = make_selections(drawn, output, kept=1, workers=1, progress=False)
+    assert made.lines[-1] == said
+    assert said not in make_selections(drawn, output.parent / "new", progress=False).lines
+
+
+def test_thresholds_changed_in_place_stay(drawn: Path, output: Path) -> None:
+    path = output / "thresholds.json"
+    numbers = json.loads(path.read_text())
+    numbers["measures"]["colourfulness"]["threshold"] = 1000
+    path.write_text(json.dumps(numbers))
+    before = path.read_bytes()
+    for _ in range(2):
+        made = make_selections(drawn, output, thresholds_path=path, workers=1, progress=False)
+        assert made.selection_1 == 0 and path.read_bytes() == before
 
 
 def test_as_a_program_without_jittor(tmp_path: Path) -> None:

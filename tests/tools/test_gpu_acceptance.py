@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.ownership import MARKER
 from tests.tiny import write_dataset, write_schedule
 from tools import gpu_acceptance
 from tools.cuda import Driver, Refusal
@@ -53,11 +54,26 @@ def test_a_training_run_leaves_curves_and_pictures(dataset: Path) -> None:
     assert found["steps"] == 15 and found["code"] == 0
     # small, and without folders: what a machine without network hands back
     assert {path.name for path in (dataset / "out").iterdir()} == {
-        *("report.json", "train.log", "losses.png", "samples.png")
+        *("report.json", "train.log", "losses.png", "samples.png", MARKER)
     }
     for name in ("losses.png", "samples.png"):
         with Image.open(dataset / "out" / name) as picture:
             assert picture.width > 100
+
+
+def test_a_folder_of_a_person_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_acceptance, "RUN", {"doctor": lambda plan: {"ok": True}})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.json").write_text("my report")
+    assert stage("doctor", tmp_path) == 2
+    assert "it holds report.json; name another --output_path" in capsys.readouterr().err
+    assert (tmp_path / "out/report.json").read_text() == "my report"
+    (tmp_path / "out/report.json").unlink()
+    for _ in range(2):
+        assert stage("doctor", tmp_path) == 0
+    assert report(tmp_path)["doctor"]["ok"]
 
 
 def test_a_stage_keeps_to_its_time_and_says_so(

@@ -66,7 +66,7 @@ def test_as_a_program(tmp_path: Path) -> None:
         0,
         [f"drawn: 30 pairs and test layouts in {tmp_path}"],
     )
-    assert "30/30" in done.stderr or "drawing" in done.stderr
+    assert done.stderr == ""  # no terminal: no bar
     foreign = tmp_path / "train"
     command[4] = str(foreign)
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.ownership import MARKER
 from options.errors import UserError
 from options.run import DataOptions, GeneratorOptions, RunOptions, TestOptions
 from tools.start import start_jittor
@@ -97,7 +98,8 @@ def test_a_strip_begins_and_ends_at_the_plain_pictures(
 ) -> None:
     settings = options(layouts, generator)
     folder = make_strips(plan_strips(settings))
-    assert sorted(path.name for path in folder.iterdir()) == [f"layout {i}.png" for i in range(3)]
+    names = sorted(path.name for path in folder.iterdir() if path.name != MARKER)
+    assert names == [f"layout {i}.png" for i in range(3)]
     starts, ends = plain(settings, settings.style), plain(settings, str(settings.style_to))
     for index in range(3):
         strip = pictures(folder / f"layout {index}.png", 4)
@@ -149,8 +151,8 @@ def test_steps_need_an_end(layouts: Path) -> None:
 def test_a_folder_that_cannot_be_written(layouts: Path) -> None:
     (layouts.parent / "file").write_text("")
     settings = options(layouts, VAE, output_path=str(layouts.parent / "file/here"))
-    with pytest.raises(UserError, match="the strips must be written"):
-        make_strips(plan_strips(settings))
+    with pytest.raises(UserError, match=r"expected a folder, .*file is no folder"):
+        plan_strips(settings)
 
 
 def test_pictures_of_another_size(layouts: Path) -> None:
@@ -159,18 +161,36 @@ def test_pictures_of_another_size(layouts: Path) -> None:
         assert file.size == (MARGIN + 4 * (48 + MARGIN), 2 * MARGIN + TEXT_HEIGHT + 32)
 
 
-def test_nothing_is_left_where_drawing_fails(
-    layouts: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stop_keeps_the_finished_strips(
+    layouts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = options(layouts, VAE)
     between = Painter.paint_between
+    drawn: list[Any] = []
 
     def fail(self: Painter, *arguments: Any, **rest: Any) -> Any:
-        if list(layouts.parent.glob("strips/.strips-*/*.png")):
+        if len(drawn) == 1:
             raise KeyboardInterrupt
+        drawn.append(arguments)
         return between(self, *arguments, **rest)
 
     monkeypatch.setattr(Painter, "paint_between", fail)
     with pytest.raises(KeyboardInterrupt):
         make_strips(plan_strips(settings))
-    assert list((layouts.parent / "strips").iterdir()) == []
+    (kept,) = (layouts.parent / "strips").iterdir()
+    assert [path.name for path in kept.glob("*.png")] == ["layout 0.png"]
+    assert f"stopped: 1 finished images are kept in {kept}" in capsys.readouterr().err
+    drawn[:] = [None, None]
+    strips = plan_strips(settings)
+    assert f"resumes: 1 images are drawn already, in {kept}" in strips.plan.notes
+    make_strips(strips)
+    assert len(drawn) == 4 and not kept.exists()
+    assert len(list((layouts.parent / "strips").glob("*.png"))) == 3
+    assert "replaces 3 earlier strips" in plan_strips(settings).plan.notes[0]
+
+
+def test_strips_do_not_replace_the_layouts(layouts: Path) -> None:
+    before = {path: path.read_bytes() for path in layouts.iterdir()}
+    with pytest.raises(UserError, match=r"layout 0\.png is in the way: this program did not write"):
+        plan_strips(options(layouts, VAE, output_path=str(layouts)))
+    assert {path: path.read_bytes() for path in layouts.iterdir()} == before

@@ -112,6 +112,56 @@ def test_the_new_state_replaces_the_old_one(folder: Path, learner: Learner) -> N
     assert sorted(path.name for path in folder.iterdir()) == kept
 
 
+def test_what_a_person_keeps_among_the_checkpoints_stays(
+    folder: Path, options: RunOptions, learner: Learner
+) -> None:
+    """Copies, links and notes, under other names and under names like ours."""
+    first = save_snapshot(folder, learner, options, Progress(epoch=2), [])
+    save_state(folder, learner, Progress(step=1), {})
+    for name in (
+        "generator-best.safetensors",
+        "generator-0009.safetensors",
+        "generator-5.safetensors",
+    ):
+        shutil.copyfile(first, folder / name)
+    (folder / "generator-0002.safetensors").symlink_to(first.name)
+    (folder / "generator-0000.safetensors").write_text("mine")
+    converted = read_tensors(first)
+    write_tensors(
+        folder / "generator-0003.safetensors",
+        converted[0],
+        converted[1] | {"epoch": "3", "converted": "a.pth"},
+    )
+    shutil.copytree(folder / "state-00000001", folder / "state-00000001-backup")
+    (folder / "state-1").mkdir()
+    (folder / "state-99999999").symlink_to("state-00000001-backup")
+    (folder / "state-00000001/notes.txt").write_text("the good one")
+    for name in (".mine.tmp", ".latest.tmp", "notes.tmp", ".state-1.tmp"):
+        (folder / name).write_text("mine")
+    os.link(first, folder.parent / "linked")
+    kept = {path.name for path in folder.iterdir()} - {first.name, "state-00000001"}
+    for epoch in range(4, 8):
+        save_snapshot(folder, learner, options, Progress(epoch=epoch + 1), [])
+        save_state(folder, learner, Progress(step=epoch), {})
+    now = {path.name for path in folder.iterdir()}
+    assert now - kept - {"state-00000001"} == {
+        *("generator-0006.safetensors", "generator-0007.safetensors", "state-00000007")
+    }
+    assert kept <= now and (folder / "state-00000001-backup/progress.json").is_file()
+    assert [path.name for path in (folder / "state-00000001").iterdir()] == ["notes.txt"]
+    assert (folder.parent / "linked").is_file()
+    # Training comes to an epoch whose name a person has given to another one's weights.
+    taken = (folder / "generator-0009.safetensors").read_bytes()
+    path = save_snapshot(folder, learner, options, Progress(epoch=10, step=77), [])
+    assert path.name == "generator-0009-00000077.safetensors" and latest_snapshot(folder) == path
+    assert (folder / "generator-0009.safetensors").read_bytes() == taken
+    # The step comes again after a stop: the notes stay with its state.
+    save_state(folder, learner, Progress(step=1), {})
+    state = find_state(folder)
+    assert state is not None and state.progress.step == 1
+    assert len(list(state.path.iterdir())) == 3
+
+
 @pytest.mark.parametrize("call", range(3))
 def test_a_failure_keeps_the_old_state(
     folder: Path, learner: Learner, monkeypatch: pytest.MonkeyPatch, call: int

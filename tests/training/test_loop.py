@@ -31,6 +31,7 @@ from training import checkpoint, loop, tensor_file
 from training.learner import Learner
 from training.log import Log
 from training.loop import TrainingFailed, train
+from training.painter import NotFinite
 from training.phases import Progress
 from training.preparation import check_cheaply, describe_run, prepare_run
 from training.run_folder import RunFolder
@@ -282,6 +283,21 @@ def test_samples_are_drawn_with_the_average_and_the_same_each_time(
     state = read_state(options)
     np.testing.assert_array_equal(drawn[-1], state["average.generator.last.weight"])
     assert (drawn[-1] != state["network.generator.last.weight"]).any()
+
+
+def test_a_sheet_that_is_not_finite_is_a_line_of_the_log(
+    options: RunOptions, create: Create, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether training goes on is for the losses to tell."""
+
+    def draw(painter: Any, samples: Any, seed: int) -> Any:
+        raise NotFinite("the generator's output is not finite (NaN or infinity)")
+
+    monkeypatch.setattr(loop, "draw_samples", draw)
+    assert start(options, schedule, create).step == 8
+    assert not list((folder_of(options) / "samples").iterdir())
+    said = (folder_of(options) / "log.txt").read_text()
+    assert "0004-00000008.png was not drawn: the generator's output is not finite" in said
 
 
 def test_one_phase_at_a_time_is_the_same_run(

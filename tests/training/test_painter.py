@@ -17,7 +17,7 @@ from options.errors import UserError
 from options.run import GeneratorOptions, RunOptions
 from training.checkpoint import read_snapshot, save_snapshot
 from training.learner import Learner
-from training.painter import Painter, load_painter
+from training.painter import NotFinite, Painter, load_painter
 from training.phases import Progress
 
 LAYOUT = np.kron(np.random.default_rng(0).integers(0, 4, (2, 4)), np.ones((8, 8))).astype(np.int32)
@@ -148,3 +148,25 @@ def test_layouts_with_borders_of_objects(options: RunOptions) -> None:
     np.testing.assert_array_equal(painter.paint(LAYOUT, style=STYLES[0], edges=edges), without)
     edges[:, 8] = 1
     assert (painter.paint(LAYOUT, style=STYLES[0], edges=edges) != without).any()
+
+
+@pytest.mark.parametrize(
+    ("generator", "where"),
+    [
+        ({"generator": "spade", "vae": True, "latent_size": 4}, "last.weight"),
+        ({"generator": "spade", "vae": True, "latent_size": 4}, "first.bias"),
+        ({}, "last.bias"),
+        ({}, "content_stream.blocks.0.conv_0.bias"),
+    ],
+)
+def test_no_image_is_made_of_numbers_that_are_not_finite(
+    options: RunOptions, generator: dict[str, Any], where: str
+) -> None:
+    painter = make_painter(with_generator(options, **generator))
+    weights = dict(painter.method.networks["generator"].named_parameters())
+    weights[where].update(jt.full_like(weights[where], float("nan")))
+    ends: list[Any] = [(style, None) for style in STYLES]
+    with pytest.raises(NotFinite, match="not finite"):
+        painter.paint(LAYOUT, style=STYLES[0])
+    with pytest.raises(NotFinite, match="not finite"):
+        painter.paint_between(LAYOUT, ends[0], ends[1], 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data.ownership import MARKER
 from options.errors import UserError
 from options.run import RunOptions
 from training.run_folder import (
@@ -40,6 +41,33 @@ def test_a_start_is_recorded(options: RunOptions) -> None:
     assert environment["packages"]["numpy"].startswith("1.")
     assert environment["cores"] >= 1
     folder.close()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, options: RunOptions) -> None:
+    mine = tmp_path / "thesis"
+    (mine / "checkpoints").mkdir(parents=True)
+    (mine / "options.json").write_text('{"data": "mine"}')
+    for attempt in (RunFolder(tmp_path, "thesis").check, RunFolder(tmp_path, "thesis").open):
+        with pytest.raises(UserError) as error:
+            attempt()
+        assert "expected a new folder, an empty one or a run, it holds checkpoints" in str(
+            error.value
+        )
+        assert "give another --name" in str(error.value)
+    assert sorted(path.name for path in mine.rglob("*")) == ["checkpoints", "options.json"]
+    # Selections may have been made first, as tools.filter_dataset says.
+    (tmp_path / "new/selections").mkdir(parents=True)
+    folder = RunFolder(tmp_path, "new")
+    folder.open()
+    folder.close()
+    (folder.path / "notes.txt").write_text("mine")
+    folder.check()
+    # A copy by cp run/* loses the marker and is a run by its options.
+    folder.record_start(options, ["train.py"], {})
+    (folder.path / MARKER).unlink()
+    folder.open()
+    folder.close()
+    assert (folder.path / MARKER).is_file()
 
 
 def test_one_process_trains_a_run(tmp_path: Path) -> None:

@@ -22,3 +22,7 @@ def test_seeds_are_what_they_were() -> None:
 
 def test_the_largest_seed_fits_jittor_with_many_ranks() -> None:
     assert LIMIT + 6000 * 2591 < 2**31
+
+
+def test_names_of_any_bytes_have_a_key() -> None:
+    assert derive_key(0, "\udcba\udcfe") != derive_key(0, "\udcba")

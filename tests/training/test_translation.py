@@ -128,7 +128,7 @@ def test_a_run_its_stop_and_its_pictures(
     assert [job.source_path for job in plan.jobs] == [
         dataset / "test/content" / name for name in ("t0.png", "t1.png")
     ]
-    assert plan.style_rule == f"styles: at random of the 2 in {dataset / 'style'} (--seed 0)"
+    assert plan.notes[0] == f"styles: at random of the 2 in {dataset / 'style'} (--seed 0)"
     result = make_submission(plan)
     assert result.count == 2 and result.folder == folder.path / "submission"
     with Image.open(result.folder / "t0.jpg") as picture:
@@ -136,20 +136,21 @@ def test_a_run_its_stop_and_its_pictures(
     with Image.open(result.overview_path) as overview:
         assert overview.size == (3 * 256 + 4 * 6, 6 + 18 + 2 * (128 + 6))
 
-    # The same pictures in any order, number and batch, and beside others.
+    # The same images in any order and number, and with others.
     other = tmp_path / "other"
     other.mkdir()
     for name in ("t1.png", "t0.png"):
         (other / name).write_bytes((dataset / "test/content" / name).read_bytes())
     Image.new("RGB", (9, 9)).save(other / "a.png")
-    again = replace(wanted, input_path=str(other), output_path=str(tmp_path / "o"), batch_size=3)
+    again = replace(wanted, input_path=str(other), output_path=str(tmp_path / "o"))
     plan = plan_submission(again)
     made = make_submission(replace(plan, jobs=plan.jobs[::-1])).folder
     for name in ("t0.jpg", "t1.jpg"):
         assert (made / name).read_bytes() == (result.folder / name).read_bytes()
     one = str(dataset / "style/s1.png")
     plan = plan_submission(replace(wanted, style=one, height=48, width=64))
-    assert plan.style_rule == "" and {str(job.style_path) for job in plan.jobs} == {one}
+    assert not any(note.startswith("styles:") for note in plan.notes)
+    assert {str(job.style_path) for job in plan.jobs} == {one}
     assert plan.size == (48, 64)
 
     ends = replace(wanted, style=str(dataset / "style/s0.png"), style_to=one, steps=3, limit=1)
@@ -188,7 +189,7 @@ def test_where_styles_come_from(options: RunOptions, dataset: Path, tmp_path: Pa
     table.write_text(json.dumps({"t0.png": "s1.png", "t1.png": "s0.png"}))
     plan = plan_submission(wanted)
     assert [job.style_path.name for job in plan.jobs if job.style_path] == ["s1.png", "s0.png"]
-    assert plan.style_rule == f"styles: as {table} says"
+    assert plan.notes[0] == f"styles: as {table} says"
     with pytest.raises(UserError, match=r"2 that are not \(s0, s1\) among 1\. See --img_path"):
         plan_submission(styled)
     broken = dataset / "test/content/t1.png"

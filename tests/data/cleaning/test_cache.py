@@ -55,10 +55,18 @@ def test_rows_are_kept(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
-    path.write_bytes(b"no database at all" * 100)
+    path.write_bytes(b"SQLite format 3\0" + b"and then no database" * 100)
     cache = Cache(path)
     assert cache.keys() == set()
     cache.close()
+
+
+def test_another_file_of_its_name_stays(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(UserError, match=r"file is not a database; .* remove that file"):
+        Cache(path)
+    assert path.read_bytes() == b"no database at all" * 100
 
 
 def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:

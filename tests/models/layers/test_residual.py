@@ -61,3 +61,9 @@ def test_a_saturated_colour_has_a_finite_gradient() -> None:
     np.testing.assert_allclose(y.numpy(), np.tanh(values), atol=1e-6)
     slope = 1 - np.tanh(values.astype(np.float64)) ** 2
     np.testing.assert_allclose(jt.grad(y.sum(), x).numpy(), slope, atol=1e-6)
+
+
+def test_a_broken_number_is_no_colour() -> None:
+    """Else a generator full of NaN draws white."""
+    values = np.array([np.nan, 0.5, -np.nan], np.float32)
+    np.testing.assert_allclose(tanh(jt.array(values)).numpy(), np.tanh(values), atol=1e-6)

@@ -1,0 +1,316 @@
+"""What is ours in a folder, and what is never touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data.folders import find_content, find_test_layouts, pictures_by_stem
+from data.ownership import (
+    MARKER,
+    OutputFolder,
+    Partial,
+    check_claim,
+    claim_folder,
+    output_file,
+    without_own,
+)
+from options.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+FIX = "name another folder"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MARKER
+    }
+
+
+def test_what_was_written_is_ours_and_may_be_replaced(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "deep/out", FIX)
+    assert folder.check(["a.txt"]) == [] and not (tmp_path / "deep").exists()
+    folder.write({"a.txt": "one", "b.bin": b"\x00", "c": lambda file: file.write(b"c")})
+    assert contents(folder.path) == {"a.txt": b"one", "b.bin": b"\x00", "c": b"c"}
+    assert folder.owned() == ["a.txt", "b.bin", "c"]
+    assert folder.check(["a.txt", "new"]) == ["a.txt"]
+    folder.write({"a.txt": "two"})
+    assert contents(folder.path) == {"a.txt": b"two", "b.bin": b"\x00", "c": b"c"}
+    assert folder.owned() == ["a.txt", "b.bin", "c"]
+
+
+def _edit(path: Path) -> None:
+    path.write_text("tow")  # of the same length
+
+
+def _append(path: Path) -> None:
+    path.write_text("one and more")
+
+
+def _replace_by_link(path: Path) -> None:
+    path.rename(path.with_name("theirs"))
+    path.symlink_to("theirs")
+
+
+def _replace_by_dangling_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def _replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _damage_marker(path: Path) -> None:
+    marker = path.with_name(MARKER)
+    marker.write_bytes(marker.read_bytes()[:-9])
+
+
+def _empty_marker(path: Path) -> None:
+    path.with_name(MARKER).write_text("{}")
+
+
+def _remove_marker(path: Path) -> None:
+    path.with_name(MARKER).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_edit, "it was changed since"),
+        (_append, "it was changed since"),
+        (_replace_by_link, "it is a link"),
+        (_replace_by_dangling_link, "it is a link"),
+        (_replace_by_folder, "it is a folder"),
+        (_damage_marker, "this program did not write it"),
+        (_empty_marker, "this program did not write it"),
+        (_remove_marker, "this program did not write it"),
+    ],
+)
+def test_everything_else_is_a_persons(
+    tmp_path: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    folder = OutputFolder(tmp_path, FIX)
+    folder.write({"a.txt": "one", "b.txt": "two"})
+    change(tmp_path / "a.txt")
+    before = contents(tmp_path)
+    for attempt in (lambda: folder.check(["b.txt", "a.txt"]), lambda: folder.write({"a.txt": "x"})):
+        with pytest.raises(UserError) as error:
+            attempt()
+        text = str(error.value)
+        assert reason in text and "\n" not in text and text.endswith(FIX)
+    assert contents(tmp_path) == before and os.path.lexists(tmp_path / "a.txt")
+    assert not list(tmp_path.glob(".new-*"))
+
+
+def test_a_person_s_file_is_not_removed_with_the_stale_ones(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out", FIX)
+    folder.write({"a": "1", "b": "2", "c": "3"})
+    (tmp_path / "out/b").write_text("mine")
+    (tmp_path / "out/d").write_text("mine too")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/e").write_text("5")
+    folder.place(tmp_path / "new", ["e"], remove=["a", "b", "d", "e", "gone"])
+    assert contents(tmp_path / "out") == {"b": b"mine", "c": b"3", "d": b"mine too", "e": b"5"}
+    assert folder.owned() == ["c", "e"]
+
+
+def test_a_file_that_came_while_the_work_went_on_stays(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out", FIX)
+    folder.check(["a"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a").write_text("made")
+    (tmp_path / "out/a").write_text("mine")
+    with pytest.raises(UserError, match="in the way"):
+        folder.place(tmp_path / "new", ["a"])
+    assert (tmp_path / "out/a").read_text() == "mine"
+    assert (tmp_path / "new/a").read_text() == "made"
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_kill_at_any_point_leaves_files_that_are_recognized(tmp_path: Path, at: int) -> None:
+    """The process ends at its at-th change of the folder."""
+    folder = OutputFolder(tmp_path / "out", FIX)
+    folder.write({"a": "old a", "b": "old b", "stale": "old"})
+    (tmp_path / "out/mine").write_text("mine")
+    new = tmp_path / "out/.part"
+    new.mkdir()
+    for name in "abc":
+        (new / name).write_text(f"new {name}")
+    code = f"""
+import os
+from pathlib import Path
+from data.ownership import OutputFolder
+count = 0
+def dying(real):
+    def call(*arguments, **settings):
+        global count
+        if count == {at}: os._exit(9)
+        count += 1
+        return real(*arguments, **settings)
+    return call
+os.replace, Path.unlink = dying(os.replace), dying(Path.unlink)
+OutputFolder(Path({str(tmp_path / "out")!r}), "x").place(Path({str(new)!r}), list("abc"), ["stale"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == (9 if at < 6 else 0)
+    present = {path.name for path in folder.path.iterdir() if path.is_file()}
+    assert set(folder.owned()) == present - {MARKER, "mine"} - {
+        name for name in present if name.startswith(".") and name.endswith(".tmp")
+    }
+    assert folder.check(["a", "b", "c"])
+    for name in "abc":
+        (new / name).write_text(f"new {name}")
+    folder.place(new, list("abc"), ["stale"])
+    assert folder.owned() == ["a", "b", "c"]
+    assert (folder.path / "mine").read_text() == "mine"
+
+
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xc9\xbd\xcb\xae\n\\.txt")
+    folder = OutputFolder(tmp_path, FIX)
+    folder.write({name: "x"})
+    assert folder.owned() == [name] and folder.check([name]) == [name]
+
+
+def test_a_marker_names_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine").write_text("x")
+    folder = OutputFolder(tmp_path / "out", FIX)
+    folder.write({"x": "x"})
+    marker = folder.path / MARKER
+    content = json.loads(marker.read_text())
+    content["files"]["../mine"] = content["files"]["x"]
+    marker.write_text(json.dumps(content))
+    assert folder.owned() == ["x"]
+
+
+def test_a_hard_link_keeps_its_content(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out", FIX)
+    folder.write({"a": "first"})
+    os.link(tmp_path / "out/a", tmp_path / "mine")
+    folder.write({"a": "second"})
+    assert (tmp_path / "mine").read_text() == "first"
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, reason in (
+        ("file", "is no folder"),
+        ("file/deep/er", "is no folder"),
+        ("link", "is a link that leads nowhere"),
+        ("loop/x", "is a link that leads nowhere"),
+    ):
+        with pytest.raises(UserError, match=f"expected a folder, .*{reason}; {FIX}"):
+            OutputFolder(tmp_path / path, FIX).check(["a"])
+    with pytest.raises(UserError, match=r"expected a folder, .*file is no folder"):
+        output_file(tmp_path / "file/report.json", FIX)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(UserError, match="you may not write into"):
+        OutputFolder(tmp_path / "new/deep", FIX).check(["a"])
+
+
+def test_a_disk_that_is_too_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = OutputFolder(tmp_path / "new/deep", FIX)
+    with pytest.raises(UserError, match=r"expected about 1000000000000 MB of free space, got \d+"):
+        folder.check(["a"], 10**18)
+    disk = namedtuple("disk", "f_bavail f_frsize f_files f_favail")
+    monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 4096, 100, 1))
+    with pytest.raises(UserError, match=r"room for 2 files, the disk takes 1 more"):
+        folder.check(["a", "b"])
+    monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 4096, 0, 0))
+    assert folder.check(["a", "b"]) == []
+
+
+def test_a_folder_that_is_ours_as_a_whole(tmp_path: Path) -> None:
+    check_claim(tmp_path / "new", "run", FIX)
+    claim_folder(tmp_path / "new", "run")
+    (tmp_path / "new/log.txt").write_text("")
+    claim_folder(tmp_path / "new", "run")
+    with pytest.raises(UserError, match=r"an empty one or a report, it holds log\.txt"):
+        check_claim(tmp_path / "new", "report", FIX)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".DS_Store").write_text("")
+    (other / "selections").mkdir()
+    check_claim(other, "run", FIX, besides=["selections"])
+    with pytest.raises(UserError, match="it holds selections"):
+        check_claim(other, "run", FIX)
+    (other / "a.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"it holds a\.tex; name another folder"):
+        check_claim(other, "run", FIX)
+    assert sorted(path.name for path in other.iterdir()) == [".DS_Store", "a.tex", "selections"]
+    # Lists of single files in it do not take the mark away.
+    OutputFolder(tmp_path / "new", FIX).write({"a.pth": b"x"})
+    check_claim(tmp_path / "new", "run", FIX)
+
+
+def test_readers_pass_over_our_files_where_others_lie(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"a layout")
+    OutputFolder(tmp_path, FIX).write({"overview.png": b"o", "a.jpg": b"1", "submission.zip": b"z"})
+    assert [path.name for path in find_test_layouts(tmp_path).paths] == ["a.png", "b.png"]
+    assert sorted(pictures_by_stem(tmp_path)) == ["a", "b"]
+    # Dropped in under a name of ours, it is a person's.
+    (tmp_path / "overview.png").write_bytes(b"a layout of mine")
+    assert [path.name for path in find_test_layouts(tmp_path).paths][-1] == "overview.png"
+
+
+def test_a_folder_of_nothing_but_ours_may_be_read(tmp_path: Path) -> None:
+    OutputFolder(tmp_path, FIX).write({"overview.png": b"o", "a.jpg": b"1", "b.jpg": b"2"})
+    (tmp_path / "notes.txt").write_text("")
+    photographs = find_content(tmp_path).photographs
+    assert [photograph.stem for photograph in photographs] == ["a", "b"]
+    assert without_own(tmp_path / "absent", [Path("x")]) == [Path("x")]
+
+
+def test_finished_files_outlive_their_process(tmp_path: Path) -> None:
+    with Partial(tmp_path, "set", "key") as part:
+        part.add("a", "1", b"aa")
+        part.add("b", "1", b"bb")
+    (part.path / "b").write_bytes(b"b")  # cut short, as after a power cut
+    with (part.path / Partial.LIST).open("ab") as file:
+        file.write(b'["c", "1", 2')  # a kill
+    with Partial(tmp_path, "set", "key") as part:
+        assert part.has("a", "1") and not part.has("a", "2")
+        assert not part.has("b", "1") and not part.has("c", "1")
+        part.add("c", "1", b"cc")
+    with Partial(tmp_path, "set", "key") as part:
+        assert part.has("c", "1")
+        os.rename(part.path / "a", tmp_path / "a")  # moved in by a start that was killed then
+        assert part.has("a", "1") and (part.path / "a").read_bytes() == b"aa"
+        part.remove()
+        assert part.path.is_dir()  # files are left
+        for name in "abc":
+            (part.path / name).unlink()
+        part.remove()
+    assert not part.path.exists() and (tmp_path / "a").read_bytes() == b"aa"
+
+
+def test_one_process_draws_a_set(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from data.ownership import Partial\n"
+        f"with Partial(Path({str(tmp_path)!r}), 'set', 'KEY'): print('in')"
+    )
+    with Partial(tmp_path, "set", "key") as part:
+        part.add("a", "1", b"aa")
+        for key, entered in (("key", False), ("other", True)):
+            command = [sys.executable, "-c", code.replace("KEY", key)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            assert (done.stdout == "in\n") is entered, done.stderr
+            assert entered or "another process draws" in done.stderr
+        assert Partial(tmp_path, "set", "other").others()[0].path == part.path
+        assert part.others() == []
