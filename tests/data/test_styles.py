@@ -46,7 +46,7 @@ def test_a_table_of_other_layouts_is_passed_over(tmp_path: Path) -> None:
     (root / "label_to_img.json").write_text('{"g": "x.jpg"}')
     found, notes = find_style_table(layouts, labels, root)
     assert found is not None and found.path.parent == root and len(notes) == 1
-    with pytest.raises(UserError, match=r"a\.png, b\.png, .*e\.png and 1 more are missing"):
+    with pytest.raises(UserError, match=r"6 of 7 \(a\.png, .*e\.png and 1 more\)"):
         styles_from_table(found, layouts, {"x": tmp_path / "x.jpg"})
 
 
@@ -66,8 +66,8 @@ def test_windows_paths(tmp_path: Path, encoding: str) -> None:
     assert read == {"a": "x", "b": "y"}
     # a name of Linux may hold a backslash too
     photographs = {"x": Path("x.jpg"), "odd\\y": Path("odd\\y.jpg")}
-    table = StyleTable(path, read)
-    styles = styles_from_table(table, [Path("a.png"), Path("q\\b.png")], photographs)
+    layouts = [Path("a.png"), Path("q\\b.png")]
+    styles = styles_from_table(StyleTable(path, read), layouts, photographs)
     assert styles == [photographs["x"], photographs["odd\\y"]]
 
 

@@ -784,7 +784,7 @@ def test_a_table_that_names_none_of_the_layouts_is_not_theirs(
     assert [job.style_path for job in plan.jobs] == [photos / "m0.png", photos / "m1.png"]
     # --limit does not make a table another's.
     (mine / "label_to_img.json").write_text(json.dumps({"m1.png": "p0.jpg"}))
-    with pytest.raises(UserError, match=r"m0\.png is missing"):
+    with pytest.raises(UserError, match=r"got none for 1 of 1 \(m0\.png\)"):
         plan_submission(replace(options, limit=1))
 
 
