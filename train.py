@@ -53,11 +53,11 @@ def run(options: RunOptions, schedule: Schedule) -> int:
             draw_demo_data(demo_path(options))
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
-    options = with_first_id(options, silent=rank > 0)
     # Recorded in snapshots and options.json, which may be read from another folder.
     place = str(expand(str(options.data.input_path)).absolute())
     options = replace(options, data=replace(options.data, input_path=place))
     if rank == 0:
+        options = with_first_id(options)
         missing = check_cheaply(options, schedule, processes)
         if missing:
             make_missing_selections(options, missing)
@@ -100,7 +100,7 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
     from training import processes
     from training.log import Log
     from training.loop import TrainingFailed, train
-    from training.preparation import prepare_run
+    from training.preparation import prepare_run, with_first_id
     from training.run_folder import RunFolder
     from training.stop import Stopped
 
@@ -111,6 +111,7 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
     preparation = prepare_run(options, schedule, log) if rank == 0 else None
     processes.wait_for_all()
     if preparation is None:
+        options = with_first_id(options, silent=True)
         preparation = prepare_run(options, schedule, log, writer=False)
     try:
         if preparation.plan:

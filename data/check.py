@@ -376,22 +376,19 @@ def _explain_ids(ids: set[int], kinds: range, unknown_label: int | None) -> str:
     wrong = sorted(one for one in known if one not in kinds)
     if not wrong:
         return ""
-    least, most = min(known), max(known)
     if wrong[-1] < kinds.start:
         return f"give --unknown-label {wrong[-1]} if that marks unknown, else fix the label"
-    classes = len(kinds)
-    if kinds.start == 0 and most == classes:
-        if least >= 1:
-            return "the ids count from 1: give --first-id 1"
-        return f"give --first-id 1 --unknown-label 0 if 0 marks unknown, else --classes {most + 1}"
-    step = math.gcd(*known)
-    if step > 1 and most // step < classes and (len(known) > 2 or step >= 17):
-        return (
-            f"all ids are multiples of {step}, as if stretched for the eye: divide them by {step}"
-        )
+    classes, most = len(kinds), max(known)
+    fix = _explain_pattern(known, kinds)
+    if fix:
+        return fix
     spread = [index * 255 / max(1, classes - 1) for index in range(classes)]
     if len(known) > 2 and any(known <= set(map(to_int, spread)) for to_int in (math.floor, round)):
         return f"the ids are spread over 0..255, for the eye: save 0..{classes - 1} themselves"
+    if unknown_label is None and len(known) > 2:
+        fix = _explain_pattern(known - {255}, kinds)
+        if fix:
+            return f"{fix}, and --unknown-label 255 if that marks unknown"
     if len(known) > max(64, 4 * classes):
         return "so many ids are shades of a picture, not classes: take the labels themselves"
     others = [one for one in known if one < wrong[-1]]
@@ -401,6 +398,25 @@ def _explain_ids(ids: set[int], kinds: range, unknown_label: int | None) -> str:
     if unknown_label is None and (not others or wrong[-1] > max(others) + 1):
         fix += f", or --unknown-label {wrong[-1]} if that marks unknown"
     return fix
+
+
+def _explain_pattern(ids: set[int], kinds: range) -> str:
+    """Return the fix for ids that follow a rule of their own, '' for others."""
+    least, most = min(ids), max(ids)
+    classes = len(kinds)
+    if kinds.start == 0 and most == classes:
+        if least >= 1:
+            return "the ids count from 1: give --first-id 1"
+        return (
+            "give --first-id 1 --unknown-label 0 if 0 marks unknown, else fix the label, or give "
+            f"--classes {most + 1}"
+        )
+    step = math.gcd(*ids)
+    if step > 1 and most >= classes > most // step and (len(ids) > 2 or step >= 17):
+        return (
+            f"all ids are multiples of {step}, as if stretched for the eye: divide them by {step}"
+        )
+    return ""
 
 
 def _judge(
