@@ -28,7 +28,7 @@ DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 
 @exit_codes(stopped="stopped; the same command goes on from what is saved")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 for what the user must mend, 1 for a failed training, 130 or 143 if stopped."""
+    """Exit code 0; 2 what the user must mend, 1 a failed training, 130 or 143 a stopped one."""
     notes: list[str] = []
     options = parse_train(sys.argv[1:] if argv is None else argv, say=notes.append)
     schedule = load_schedule(options.training.schedule, options.data.task)
