@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @exit_codes(stopped="stopped: nothing was written")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, 2 for what the user must mend, 1 for a fault of the program, 130 for Ctrl-C."""
+    """Exit code 0; 2 for what the user must mend, 1 for a failure, 130 or 143 when stopped."""
     return draw(parse_test(sys.argv[1:] if argv is None else argv))
 
 

@@ -29,15 +29,17 @@ DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 
 @exit_codes(stopped="stopped; the same command goes on from what is saved")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 for what the user must mend, 1 where training failed, 130 for Ctrl-C."""
-    options = parse_train(sys.argv[1:] if argv is None else argv, say=print)
+    """Exit code 0; 2 what the user must mend, 1 a failed training, 130 or 143 a stopped one."""
+    notes: list[str] = []
+    options = parse_train(sys.argv[1:] if argv is None else argv, say=notes.append)
     schedule = load_schedule(options.training.schedule, options.data.task)
     if options.training.dry_run:
+        print(*notes, sep="\n", end="\n" * bool(notes))
         return say_what_would_happen(options, schedule)
-    return run(options, schedule)
+    return run(options, schedule, notes)
 
 
-def run(options: RunOptions, schedule: Schedule) -> int:
+def run(options: RunOptions, schedule: Schedule, notes: Sequence[str] = ()) -> int:
     """Draw the demo dataset where none is given, clean, check, train, make the submission."""
     from tools.set_up import check_machine
     from tools.start import check_precision, least_capability, rank_in_job, start_jittor
@@ -47,7 +49,7 @@ def run(options: RunOptions, schedule: Schedule) -> int:
     check_machine()
     rank, processes = rank_in_job()
     if rank == 0:
-        print(options.describe(), schedule.describe(), sep="\n\n", end="\n\n", flush=True)
+        print(options.describe(), schedule.describe(), *notes, sep="\n\n", end="\n\n", flush=True)
         RunFolder(options.training.results_path, str(options.training.name)).check()
         if options.data.input_path is None:
             draw_demo_data(demo_path(options))

@@ -61,7 +61,7 @@ EPILOG = "A flag may be written with - or with _: --input-path is --input_path."
 TRAIN_EPILOG = (
     "The flags in a schedule file (options/schedules/NAME.txt) win over the defaults above, and "
     "the command line wins over both; a generator that it chooses brings what it was published "
-    "with. " + EPILOG
+    "with, but for what a schedule of your own sets. " + EPILOG
 )
 # The help opens with what most runs set.
 HELP_ORDER = ("training", "data", "generator", "discriminator", "loss", "optimizer")

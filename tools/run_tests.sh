@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Sets up the environment (once) and runs the tests: bash tools/run_tests.sh [pytest's arguments].
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called as: sh tools/run_tests.sh
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/set_up.sh" || exit
-set_up requirements.txt tools/requirements-dev.txt
-cd "$ROOT"
-# before pytest, which would swallow the progress of Jittor's one compilation
-"$VENV_PYTHON" -m tools.set_up --device cpu
-exec "$VENV_PYTHON" -m pytest "$@"
+
+run_tests() { # ARGUMENTS
+  set_up requirements.txt tools/requirements-dev.txt
+  cd "$ROOT"
+  # before pytest, which would swallow the progress of Jittor's one compilation
+  "$VENV_PYTHON" -m tools.set_up --device cpu
+  exec "$VENV_PYTHON" -m pytest "$@"
+}
+
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/set_up.sh" && run_tests "$@"

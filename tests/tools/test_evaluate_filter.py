@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_numbers(drawn: Path) -> None:
         (["--faults", "blurred"], "a fault must be one of"),
         (["--share", "0.7"], "share must be in 0..0.5"),
         (["--count", "10"], "needs 40 pairs or more"),
-        (["--rounds", "x"], "invalid int"),
+        (["--rounds", "x"], "is no whole number"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(

@@ -35,7 +35,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("flags", "words"),
     [
         (["--count", "0"], "count must be 1 or more: 0"),
-        (["--count", "many"], "invalid int value: 'many'"),
+        (["--count", "many"], "'many' is no whole number"),
         (["--size", "16", "16"], "32 to 4096 pixels: 16 x 16"),
         (["--workers", "-1"], "workers must be 0 or more: -1"),
         (["--colour"], "--colour"),
