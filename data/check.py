@@ -414,7 +414,9 @@ class _Cache:
             if not facts.broken and self._keys[pair.stem] is not None
         }
         stored = json.dumps({"form": self._form, "pairs": entries}, separators=(",", ":"))
-        write_text(self._path, stored)
+        # A disk that refuses costs the next start its time, and this one nothing.
+        with contextlib.suppress(OSError):
+            write_text(self._path, stored)
 
 
 def _stamp(pair: Pair | Photograph) -> list[list[Any]] | None:
