@@ -12,6 +12,7 @@ NumPy arrays.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -597,8 +598,9 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
 
 def _read_tar(file: BinaryIO, size: int) -> Any:
     """PyTorch before 0.1.10: the numbers, the tensors on them, and a pickle that names tensors."""
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with contextlib.ExitStack() as stack:
         try:
+            archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
             members = {member.name: member for member in archive.getmembers()}
         except tarfile.ReadError:
             raise _Cut(f"{size} bytes are there, and its list of entries goes on") from None
