@@ -67,6 +67,8 @@ def convert(
         if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT):
             if to == "project":
                 raise UserError(f"{source} is a file of this project already; say --to torch")
+            if key is not None:
+                raise UserError(f"--key: {source} is a file of this project, without keys")
             return _unpack(source, target, str(kind), weights)
     parts = _read_parts(source, key)
     lines: list[str] = []

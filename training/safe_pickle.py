@@ -572,8 +572,10 @@ def _say_cut_zip(file: BinaryIO, size: int) -> str:
         file.seek(30 + name + extra)
         _Unpickler(io.BytesIO(file.read()), get_storage).load()
     except Exception:  # no pickle, or not the whole of it
-        return f"{size} bytes are there, without the directory at its end"
-    return f"{size} bytes are there, and its numbers alone have {sum(known.values())}"
+        known.clear()
+    if sum(known.values()) > size:
+        return f"{size} bytes are there, and its numbers alone have {sum(known.values())}"
+    return f"{size} bytes are there, without the list of entries at its end"
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:

@@ -23,6 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
             2,
             "error: the GPU's memory must",
         ),
+        (
+            OSError(28, "No space left", "a/b.png"),
+            1,
+            "error: a/b.png: No space left; what is saved",
+        ),
+        (OSError(122, "Disk quota exceeded"), 1, "error: Disk quota exceeded; what is saved"),
         (KeyboardInterrupt(), 130, "stopped: nothing was written"),
     ],
 )
@@ -80,6 +86,13 @@ def test_other_codes_flags_and_faults_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         fails()
+
+    @exit_codes(stopped="stopped")
+    def asks(argv: Sequence[str] | None = None) -> int:
+        raise FileNotFoundError(2, "No such file", "a.txt")
+
+    with pytest.raises(FileNotFoundError):
+        asks()
 
 
 def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:

@@ -28,6 +28,7 @@ import pytest
 from options.errors import UserError
 from training import safe_pickle
 from training.safe_pickle import LEGACY_MAGIC, read_pickle
+from training.torch_file import write_torch
 
 FILES = Path(__file__).parent / "files"
 
@@ -513,15 +514,17 @@ def test_how_much_of_a_file_is_there(tmp_path: Path) -> None:
     path.write_bytes(whole[:300])
     with pytest.raises(UserError, match="cut short: 300 bytes are there, and its pickle goes on"):
         read_pickle(path)
-    content = torch_pickle((0, (6,), (1,)))
-    path.write_bytes(content[:-40])
+    write_torch(path, {"a": np.zeros((100, 100), np.float32), "b": np.zeros(7)})
+    content = path.read_bytes()
+    path.write_bytes(content[:20_000])
     with pytest.raises(
-        UserError, match=f"{len(content) - 40} bytes are there, and its numbers alone have 24"
+        UserError, match="cut short: 20000 bytes are there, and its numbers alone have 40056"
     ):
         read_pickle(path)
-    path.write_bytes(content[:60])
-    with pytest.raises(UserError, match="60 bytes are there, without the directory at its end"):
-        read_pickle(path)
+    for size in (60, len(content) - 40):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match=f"{size} bytes are there, without the list of entries"):
+            read_pickle(path)
     save(path, {"a": np.zeros(3)})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"cut short: \d+ bytes are there, and its pickle goes on"):
