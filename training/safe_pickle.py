@@ -108,7 +108,7 @@ def read_pickle(path: str | Path) -> Any:
         except Exception as error:
             # The pickle wanted more than there is: no STOP has come.
             if stream.tell() >= size and not isinstance(error, _Fault):
-                raise _Cut(f"{size} bytes are there, and its pickle goes on") from None
+                raise _Cut(f"{size} bytes are there, and its pickle does not end") from None
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -605,7 +605,7 @@ def _read_tar(file: BinaryIO, size: int) -> Any:
             archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
             members = {member.name: member for member in archive.getmembers()}
         except tarfile.ReadError:
-            raise _Cut(f"{size} bytes are there, and its list of entries goes on") from None
+            raise _Cut(f"{size} bytes are there, and its list of entries does not end") from None
         if not {"storages", "tensors", "pickle"} <= set(members):
             shown = list_names(_shown(name, 60) for name in members)
             raise _Fault(f"this tar is none of PyTorch: it holds {shown}; unpack it")

@@ -512,7 +512,7 @@ def test_how_much_of_a_file_is_there(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"cut short: {size} of {len(whole)} bytes are there"):
             read_pickle(path)
     path.write_bytes(whole[:300])
-    with pytest.raises(UserError, match="cut short: 300 bytes are there, and its pickle goes on"):
+    with pytest.raises(UserError, match="cut short: 300 bytes are there, and its pickle"):
         read_pickle(path)
     write_torch(path, {"a": np.zeros((100, 100), np.float32), "b": np.zeros(7)})
     content = path.read_bytes()
@@ -527,7 +527,7 @@ def test_how_much_of_a_file_is_there(tmp_path: Path) -> None:
             read_pickle(path)
     save(path, {"a": np.zeros(3)})
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"cut short: \d+ bytes are there, and its pickle goes on"):
+    with pytest.raises(UserError, match=r"cut short: \d+ bytes are there, and its pickle"):
         read_pickle(path)
 
 

@@ -134,22 +134,20 @@ def test_floats_that_numpy_lacks(
     assert array.tolist() == expected
 
 
-@pytest.mark.parametrize("kind", ["F64", "F32", "F16", "I64", "I32", "I16", "I8", "BOOL"])
-@pytest.mark.parametrize("signed", [True, False])
-def test_every_kind_as_the_library_reads_it(tmp_path: Path, kind: str, signed: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *[("F64", 8), ("F32", 4), ("F16", 2), ("BOOL", 1)],
+        *[("I64", 8), ("I32", 4), ("I16", 2), ("I8", 1)],
+        *[("U64", 8), ("U32", 4), ("U16", 2), ("U8", 1)],
+    ],
+)
+def test_every_kind_as_the_library_reads_it(tmp_path: Path, kind: str, size: int) -> None:
     library = pytest.importorskip("safetensors")
-    kind = kind if signed else kind.replace("I", "U")
-    path = tmp_path / "a.safetensors"
     content = bytes(range(1, 129)) if kind != "BOOL" else b"\0\1" * 64
-    write_raw(path, kind, content, 128 // {"F": 2, "I": 1}.get(kind[0], 1))
-    for count in (128, 64, 32, 16):
-        write_raw(path, kind, content, count)
-        try:
-            with library.safe_open(path, framework="numpy") as file:
-                expected = file.get_tensor("a")
-            break
-        except library.SafetensorError:  # so many are not of this kind
-            continue
+    path = write_raw(tmp_path / "a.safetensors", kind, content, 128 // size)
+    with library.safe_open(path, framework="numpy") as file:
+        expected = file.get_tensor("a")
     found = read_tensors(path)[0]["a"]
     assert found.dtype == expected.dtype
     assert found.tobytes() == expected.tobytes() == content
