@@ -74,6 +74,8 @@ def convert(
         if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT):
             if to == "project":
                 raise UserError(f"{source} is a file of this project already; say --to torch")
+            if key is not None:
+                raise UserError(f"--key: {source} is a file of this project, without keys")
             return _unpack(source, target, str(kind), weights)
     lines = _check_target(target) if to == "project" else _check_torch(target, ())
     parts = _read_parts(source, key)

@@ -9,9 +9,9 @@ Everything is written beside its place and then renamed, and a pointer is change
 process dies, the pointers name something whole. Each step is on the disk before the next begins, so
 that a power cut is no worse.
 
-The state before the newest is kept too. A disk may damage a file years after it was written well,
-and then the older state saves the run for the price of its own size. Which state to go on from is a
-person's decision: a fault of a network's disk passes, and the newer state is good again.
+The state before the newest is kept too: a disk may damage a file long after it was written well,
+and then the older state saves the run for the price of its own size. A person decides to resume
+from it, never the program: the fault of a network disk may pass, and the newer state is good again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import errno
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,7 +276,7 @@ class State:
     def load_into(self, learner: Learner) -> None:
         """Give the learner the state's values.
 
-        Raises UserError that names what does not fit, or says how to go on from damaged values.
+        Raises UserError that names what does not fit, or says how to resume from damaged values.
         """
         path = self.path / TENSORS
         try:
@@ -297,7 +298,7 @@ class State:
 def find_state(folder: Path) -> State | None:
     """The state to go on from, None if training has not saved one yet.
 
-    Raises UserError that says how to go on if the pointer names nothing, or a state that is not
+    Raises UserError that says how to resume if the pointer names nothing, or a state that is not
     there or not whole.
     """
     name = _require_pointer(folder / STATE)
@@ -330,7 +331,7 @@ def _read_state(path: Path) -> State:
 
 
 def _say_damaged(folder: Path, name: str, error: Exception) -> str:
-    """What is wrong with the state `name`, and all that can be gone on with."""
+    """What is wrong with the state `name`, and from what a person can resume."""
     pointer = folder / STATE
     ways = []
     for other in reversed(_states(folder)):
@@ -340,7 +341,7 @@ def _say_damaged(folder: Path, name: str, error: Exception) -> str:
                 state.read()
                 ways.append(
                     f"to train on from step {state.progress.step}, run: echo {other.name} > "
-                    f"{pointer}"
+                    f"{shlex.quote(str(pointer))}"
                 )
                 break
     with contextlib.suppress(OSError, UserError):

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from options.errors import UserError, list_names
+from training.tensor_file import Tensor
 
 LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
-
-
-class Variable(Protocol):
-    """A variable of Jittor's: has a dtype, and hands out its numbers when asked."""
-
-    @property
-    def dtype(self) -> Any: ...
-
-    def numpy(self) -> np.ndarray: ...
-
-
-Tensor: TypeAlias = "np.ndarray | Variable"
 
 
 def count_not_finite(tensors: Mapping[str, Tensor]) -> dict[str, int]:

@@ -39,6 +39,14 @@ NETWORKS: dict[Family, str] = {
     "encoder": "encoder",
     "discriminator": "discriminator",
 }
+GENERATOR_WEIGHTS = ("first.weight", "last.weight", "blocks.0.conv_0.weight")
+# Weights whose shapes say how a network was built.
+READ_OFF: dict[Family, tuple[str, ...]] = {
+    "spade": (*GENERATOR_WEIGHTS, "blocks.0.norm_0.shared.weight"),
+    "tsit": (*GENERATOR_WEIGHTS, "content_stream.blocks.0.conv_0.weight"),
+    "encoder": ("layers.0.weight", "mean.weight"),
+    "discriminator": ("discriminators.0.first.weight",),
+}
 VGG_READ = r"features\.(1?\d|2[0-8])\."  # up to relu5_1
 # TSIT's names of tasks: semantic synthesis, and two that start from photographs.
 TASKS = {"SIS": "synthesis", "AST": "translation", "MMIS": "translation"}
@@ -179,6 +187,12 @@ def _read_network(found: Found, path: Path) -> Part:
             "the file from before that"
         )
     own = {mine: arrays[name] for name, mine in names.items()}
+    lacking = [n for n in READ_OFF.get(family, ()) if own.get(n, np.zeros(())).ndim not in (2, 4)]
+    if lacking:
+        raise UserError(
+            f"{path}: looks like the {TITLES[family]}, but lacks {list_names(lacking)}. "
+            "Name a whole file"
+        )
     part = Part(path, family, own, kept, dropped, tuple(notes), found.key)
     return _renew_vectors(part) if first_version else part
 
@@ -213,12 +227,13 @@ def _use_published_spectral_norm(
         weight = arrays.get(f"{layer}.weight_orig")
         u, v = (arrays.get(f"{layer}.weight_{letter}") for letter in "uv")
         quotient = arrays.get(f"{layer}.weight")
-        if weight is None and quotient is not None and quotient.size:
+        _check_vectors(f"{path}: {layer}", weight, u, v, quotient)
+        if weight is None and quotient is not None:
             del arrays[f"{layer}.weight"]
             arrays[f"{layer}.weight_orig"] = quotient
             u, v = _vectors_of_one(quotient, f"{path}: {layer}.weight")
             folded.append(layer)
-        elif weight is None or (u is not None and v is not None) or not weight.size:
+        elif weight is None or (u is not None and v is not None):
             continue
         else:
             (derived if u is not None or v is not None else guessed).append(layer)
@@ -241,6 +256,33 @@ def _use_published_spectral_norm(
             "their weights, which training comes near to"
         )
     return arrays, notes
+
+
+def _check_vectors(
+    name: str,
+    weight: np.ndarray | None,
+    u: np.ndarray | None,
+    v: np.ndarray | None,
+    quotient: np.ndarray | None,
+) -> None:
+    """Raise UserError unless the parts of one spectral norm are of one size."""
+    whole = quotient if weight is None else weight
+    if whole is None:
+        return
+    rows = len(whole) if whole.ndim > 1 else 0
+    fits = rows > 0 and whole.size > 0
+    fits = fits and (quotient is None or quotient.shape == whole.shape)
+    fits = fits and (u is None or u.shape == (rows,))
+    if not fits or not (v is None or v.shape == (whole.size // rows,)):
+        shapes = [
+            f"{leaf} {'x'.join(map(str, array.shape)) or 'scalar'}"
+            for leaf, array in (("weight_orig", whole), ("weight_u", u), ("weight_v", v))
+            if array is not None
+        ]
+        raise UserError(
+            f"{name}: expected a weight and vectors of its rows and columns, got "
+            f"{', '.join(shapes)}. Name another file"
+        )
 
 
 def _vectors_of_one(weight: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

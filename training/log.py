@@ -138,7 +138,7 @@ class _Trouble:
         if not self.said:
             self.said = True
             _complain(
-                f"{self.what}: cannot be written ({_reason(error)}). Training goes on; lines are "
+                f"{self.what}: cannot be written ({_reason(error)}). Training continues; lines are "
                 "missing until it can"
             )
 

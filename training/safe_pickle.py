@@ -12,6 +12,7 @@ NumPy arrays.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -107,7 +108,7 @@ def read_pickle(path: str | Path) -> Any:
         except Exception as error:
             # The pickle wanted more than there is: no STOP has come.
             if stream.tell() >= size and not isinstance(error, _Fault):
-                raise _Cut(f"{size} bytes are there, and its pickle goes on") from None
+                raise _Cut(f"{size} bytes are there, and its pickle does not end") from None
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -571,8 +572,10 @@ def _say_cut_zip(file: BinaryIO, size: int) -> str:
         file.seek(30 + name + extra)
         _Unpickler(io.BytesIO(file.read()), get_storage).load()
     except Exception:  # no pickle, or not the whole of it
-        return f"{size} bytes are there, without the directory at its end"
-    return f"{size} bytes are there, and its numbers alone have {sum(known.values())}"
+        known.clear()
+    if sum(known.values()) > size:
+        return f"{size} bytes are there, and its numbers alone have {sum(known.values())}"
+    return f"{size} bytes are there, without the list of entries at its end"
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
@@ -597,11 +600,12 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
 
 def _read_tar(file: BinaryIO, size: int) -> Any:
     """PyTorch before 0.1.10: the numbers, the tensors on them, and a pickle that names tensors."""
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with contextlib.ExitStack() as stack:
         try:
+            archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
             members = {member.name: member for member in archive.getmembers()}
         except tarfile.ReadError:
-            raise _Cut(f"{size} bytes are there, and its list of entries goes on") from None
+            raise _Cut(f"{size} bytes are there, and its list of entries does not end") from None
         if not {"storages", "tensors", "pickle"} <= set(members):
             shown = list_names(_shown(name, 60) for name in members)
             raise _Fault(f"this tar is none of PyTorch: it holds {shown}; unpack it")

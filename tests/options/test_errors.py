@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from options.errors import UserError, gpu_fault, gpu_without_room
+from options.errors import UserError, gpu_fault, gpu_without_room, list_names
 
 
 def test_is_a_value_error_that_keeps_its_line() -> None:
@@ -69,3 +69,10 @@ def test_a_fault_of_the_gpu_is_told_in_one_line(said: str, name: str) -> None:
 def test_what_is_neither_is_left_alone(said: str) -> None:
     assert gpu_fault(RuntimeError(said)) is None
     assert gpu_without_room(RuntimeError(said)) is None
+
+
+def test_ten_names_at_most_are_listed() -> None:
+    assert list_names([]) == ""
+    assert list_names(str(n) for n in range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert list_names(str(n) for n in range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+    assert list_names(["a", "b", "c"], most=1) == "a and 2 more"

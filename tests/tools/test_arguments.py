@@ -31,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
         ),
         (UserError("a\nb.png must be whole"), 2, "error: a b.png must be whole"),
         (Failure("an image is not finite"), 1, "error: an image is not finite"),
+        (
+            OSError(28, "No space left", "a/b.png"),
+            1,
+            "error: a/b.png: No space left; what is saved",
+        ),
+        (OSError(122, "Disk quota exceeded"), 1, "error: Disk quota exceeded; what is saved"),
         (KeyboardInterrupt(), 130, "stopped: nothing was written"),
         (Interrupted(signal.SIGTERM), 143, "stopped: nothing was written"),
         (Interrupted(signal.SIGHUP), 143, "stopped: nothing was written"),
@@ -94,6 +100,13 @@ def test_other_codes_flags_and_faults_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         fails()
+
+    @exit_codes(stopped="stopped")
+    def asks(argv: Sequence[str] | None = None) -> int:
+        raise FileNotFoundError(2, "No such file", "a.txt")
+
+    with pytest.raises(FileNotFoundError):
+        asks()
 
 
 def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:

@@ -286,6 +286,8 @@ def test_shapes_that_are_off_are_listed(tmp_path: Path, capsys: pytest.CaptureFi
         (["absent.pth", "a.safetensors"], "No such file"),
         (["{source}", "a.safetensors", "--halvings", "9"], "--halvings"),
         (["{project}", "b.safetensors"], "a file of this project already"),
+        (["{project}", "b", "--to", "torch", "--key", "a"], "a file of this project, without keys"),
+        (["{folder}/page.pth", "a.safetensors"], r"got a web page \(HTML\)"),
     ],
 )
 def test_errors(
@@ -296,6 +298,7 @@ def test_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.pth").write_text("<html>")
     project = tmp_path / "d.safetensors"
     source = FOLDER / "torch_zip_half.pth"
     main([str(source), str(project)])

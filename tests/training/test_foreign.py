@@ -29,7 +29,7 @@ from training.foreign import (
     read_parts,
     recognise,
 )
-from training.state_dicts import VGG_PLACES, Arrays
+from training.state_dicts import MARKERS, VGG_PLACES, Arrays
 from training.tensor_file import write_tensors
 from training.torch_file import write_torch
 
@@ -620,3 +620,29 @@ def test_vgg_behind_any_prefix(prefix: str) -> None:
 def test_what_holds_no_network(content: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         one(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("layer2.0.weight_u", np.zeros(3)),
+        ("layer2.0.weight_v", np.zeros((2, 2))),
+        ("layer2.0.weight_orig", np.zeros(())),
+        ("layer2.0.weight_orig", np.zeros((0, 2, 3, 3))),
+        ("layer2.0.weight", np.zeros((1, 1))),
+    ],
+)
+def test_a_spectral_norm_that_does_not_fit(name: str, array: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"layer2\.0: expected a weight and vectors of its rows"):
+        one(encoder_state() | {name: array})
+
+
+@pytest.mark.parametrize("state", [spade_state, encoder_state, discriminator_state])
+def test_a_part_of_a_network_says_what_it_lacks(state: Callable[[], Arrays]) -> None:
+    whole = state()
+    marker = next(name for name in MARKERS if name in whole)
+    rest = {n: a for n, a in whole.items() if n.startswith(marker.partition(".")[0])}
+    if marker == "discriminator_0.model0.0.weight":
+        rest = {marker: np.zeros(2)}
+    with pytest.raises(UserError, match=r"looks like the .*, but lacks \w+"):
+        one(rest)

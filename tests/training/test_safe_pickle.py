@@ -1,6 +1,7 @@
 """Files of weights are read as PyTorch and Jittor write them, and never run.
 
-files/*.pth were written by PyTorch 2.13 from the arrays in files/expected.npz.
+files/*.pth were written by PyTorch 2.13 from the arrays in files/expected.npz, newer_kinds.pth with
+those in newer_kinds.npz.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import hashlib
 import io
 import os
 import pickle
+import struct
 import sys
+import tarfile
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import pytest
 from options.errors import UserError
 from training import safe_pickle
 from training.safe_pickle import LEGACY_MAGIC, read_pickle
+from training.torch_file import write_torch
 
 FILES = Path(__file__).parent / "files"
 
@@ -392,4 +397,142 @@ def test_two_entries_of_one_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("a/data.pkl", PROTOCOL + SYSTEM + TRUE + b"R.")
     with pytest.raises(UserError, match="two entries"):
+        read_pickle(path)
+
+
+def test_newer_kinds_of_numbers_in_a_folder_of_any_name() -> None:
+    path = FILES / "newer_kinds.pth"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist()[0] == "models (1) x/data.pkl"
+    arrays = read_pickle(path)
+    expected = np.load(FILES / "newer_kinds.npz")
+    assert sorted(arrays) == sorted(expected.files)
+    for name in expected.files:
+        assert arrays[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(arrays[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "a/", "a/b/c/", "D:/x/", "C:\\x y\\z/", " /", "\u98ce\u666f/", "..\\x/"]
+)
+def test_a_zips_folder_has_any_name(tmp_path: Path, folder: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(torch_pickle((0, (6,), (1,))))) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    renamed = {folder + name.removeprefix("a/"): content for name, content in entries.items()}
+    path = write_zip(tmp_path / "a.pth", renamed)
+    assert read_pickle(path)["weight"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_big_endian_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(torch_pickle((0, (3, 2), (1, 3))))) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries["a/data/0"] = np.arange(6, dtype=">f4").tobytes()
+    path = write_zip(tmp_path / "a.pth", entries | {"a/byteorder": b"big"})
+    np.testing.assert_array_equal(read_pickle(path)["weight"], [[0, 3], [1, 4], [2, 5]])
+    assert read_pickle(path)["weight"].dtype == np.dtype("=f4")
+
+
+def write_old_tar(path: Path, *, change: Callable[[dict[str, bytes]], object] = id) -> Path:
+    """A file of PyTorch before 0.1.10: two tensors on one storage and one on a view of it.
+
+    PyTorch 2.13 reads it (weights_only=False) as {"a": [[0, 1], [2, 3]], "b": [1, 3], "c": [2, 3]}.
+    """
+    storages = b"".join(
+        [
+            pickle.dumps(1, 2),
+            b"\x80\x02(K\x07X\x03\x00\x00\x00cpuctorch\nFloatStorage\nt.",
+            struct.pack("<q4f", 4, 0, 1, 2, 3),
+            pickle.dumps([(8, 7, 2, 2)], 2),
+        ]
+    )
+    tensors = pickle.dumps(3, 2)
+    for key, storage, size, stride, offset in (
+        (21, 7, (2, 2), (2, 1), 0),
+        (22, 7, (2,), (2,), 1),
+        (23, 8, (2,), (1,), 0),
+    ):
+        head = b"\x80\x02(K%cK%cctorch\nFloatTensor\nt." % (key, storage)
+        numbers = (len(size), *size, *stride, offset)
+        tensors += head + struct.pack(f"<{len(numbers)}q", *numbers)
+    tree = b"\x80\x02}(" + b"".join(
+        b"X\x01\x00\x00\x00%cX\x02\x00\x00\x00%dQ" % (name, key)
+        for name, key in zip(b"abc", (21, 22, 23), strict=True)
+    )
+    entries = {"sys_info": pickle.dumps({"protocol_version": 1000, "little_endian": True}, 2)}
+    entries |= {"pickle": tree + b"u.", "tensors": tensors, "storages": storages}
+    change(entries)
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in entries.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_the_oldest_form_is_a_tar(tmp_path: Path) -> None:
+    arrays = read_pickle(write_old_tar(tmp_path / "a.pth"))
+    expected = {"a": [[0, 1], [2, 3]], "b": [1, 3], "c": [2, 3]}
+    assert {name: array.tolist() for name, array in arrays.items()} == expected
+    assert arrays["a"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda e: e.update(pickle=b"\x80\x02cos\nsystem\n."), r"os\.system, which could run code"),
+        (lambda e: e.update(storages=b"\x80\x02cos\nsystem\n."), r"os\.system"),
+        (lambda e: e.update(tensors=b"\x80\x02cos\nsystem\n."), r"os\.system"),
+        (lambda e: e.update(pickle=b"\x80\x02X\x02\x00\x00\x0099Q."), "unknown reference 99"),
+        (lambda e: e.update(storages=e["storages"][:40]), "a storage has|damaged"),
+        (lambda e: e.update(tensors=e["tensors"][:-8]), "damaged"),
+        (lambda e: e.pop("tensors"), "this tar is none of PyTorch"),
+    ],
+)
+def test_a_tar_that_lies(tmp_path: Path, change: Any, expected: str) -> None:
+    path = write_old_tar(tmp_path / "a.pth", change=change)
+    with pytest.raises(UserError, match=expected) as error:
+        read_pickle(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7, 0.99])
+def test_a_tar_cut_short(tmp_path: Path, share: float) -> None:
+    path = write_old_tar(tmp_path / "a.pth")
+    content = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"cut short|none of PyTorch|a storage has"):
+        read_pickle(path)
+
+
+def test_how_much_of_a_file_is_there(tmp_path: Path) -> None:
+    whole = (FILES / "legacy.pth").read_bytes()
+    path = tmp_path / "legacy.pth"
+    for size in (len(whole) - 1, len(whole) - 9):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match=f"cut short: {size} of {len(whole)} bytes are there"):
+            read_pickle(path)
+    path.write_bytes(whole[:300])
+    with pytest.raises(UserError, match="cut short: 300 bytes are there, and its pickle"):
+        read_pickle(path)
+    write_torch(path, {"a": np.zeros((100, 100), np.float32), "b": np.zeros(7)})
+    content = path.read_bytes()
+    path.write_bytes(content[:20_000])
+    with pytest.raises(
+        UserError, match="cut short: 20000 bytes are there, and its numbers alone have 40056"
+    ):
+        read_pickle(path)
+    for size in (60, len(content) - 40):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match=f"{size} bytes are there, without the list of entries"):
+            read_pickle(path)
+    save(path, {"a": np.zeros(3)})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"cut short: \d+ bytes are there, and its pickle"):
+        read_pickle(path)
+
+
+def test_a_quantized_tensor_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(PROTOCOL + b"ctorch._utils\n_rebuild_qtensor\n)R.")
+    with pytest.raises(UserError, match="a quantized tensor; save the weights as float32"):
         read_pickle(path)
