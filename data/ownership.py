@@ -167,12 +167,12 @@ class OutputFolder:
     def _check_room(self, nearest: Path, size: int, count: int) -> None:
         disk = os.statvfs(nearest)
         free = disk.f_bavail * disk.f_frsize
-        if free < size:
+        # A file system that does not count, such as a bucket's, says 0 of 0.
+        if disk.f_blocks and free < size:
             raise UserError(
                 f"{self.path}: expected about {size / 1e6:.0f} MB of free space, got "
                 f"{free / 1e6:.0f} MB; free some, or {self.fix}"
             )
-        # A file system without a table of files says 0 of 0.
         if disk.f_files and disk.f_favail < count:
             raise UserError(
                 f"{self.path}: expected room for {count} files, the disk takes {disk.f_favail} "

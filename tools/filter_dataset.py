@@ -316,7 +316,12 @@ def _safe(text: str) -> str:
 
 def _is_given(path: Path, given: Path | str | None) -> bool:
     """Whether a file of ours is what --thresholds names: a person has changed it, and it stays."""
-    return given is not None and path.exists() and path.samefile(Path(given).expanduser())
+    if given is None:
+        return False
+    try:
+        return path.samefile(Path(given).expanduser())
+    except OSError:
+        return False  # one of them is not there
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -351,9 +351,9 @@ def draw_jobs(
                 try:
                     image = draw(job)
                 except Failure as error:
+                    source, snapshot = _shown(str(job.source_path)), plan.snapshot.path
                     raise Failure(
-                        f"{_shown(str(job.source_path))}: {error}; try --weights raw, or an "
-                        f"earlier snapshot than {plan.snapshot.path}"
+                        f"{source}: {error}; try --weights raw, or a snapshot before {snapshot}"
                     ) from None
                 content = io.BytesIO()
                 image.save(content, kind, **settings)

@@ -255,9 +255,10 @@ def clean(folder: Path) -> None:
     """
     kept = _kept_states(folder)
     for path in _entries(folder):
-        if (STATE_NAME.fullmatch(path.name) and path not in kept) or (
-            UNFINISHED_STATE.fullmatch(path.name)
-        ):
+        if STATE_NAME.fullmatch(path.name):
+            if path not in kept and not _is_copy(path):
+                _remove_state(path)
+        elif UNFINISHED_STATE.fullmatch(path.name):
             _remove_state(path)
         elif UNFINISHED_FILE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -416,6 +417,15 @@ def _epoch_of(path: Path) -> int:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_copy(path: Path) -> bool:
+    """Whether a state's folder holds the state of another step: a person has copied it there."""
+    try:
+        content = json.loads((path / STATE_FILES[1]).read_bytes())
+        return f"state-{content['progress']['step']:08d}" != path.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _remove_state(path: Path) -> None:

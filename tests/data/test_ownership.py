@@ -227,12 +227,12 @@ def test_a_disk_that_is_too_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = OutputFolder(tmp_path / "new/deep", FIX)
     with pytest.raises(UserError, match=r"expected about 1000000000000 MB of free space, got \d+"):
         folder.check(["a"], 10**18)
-    disk = namedtuple("disk", "f_bavail f_frsize f_files f_favail")
-    monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 4096, 100, 1))
+    disk = namedtuple("disk", "f_blocks f_bavail f_frsize f_files f_favail")
+    monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 10**9, 4096, 100, 1))
     with pytest.raises(UserError, match=r"room for 2 files, the disk takes 1 more"):
         folder.check(["a", "b"])
-    monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 4096, 0, 0))
-    assert folder.check(["a", "b"]) == []
+    monkeypatch.setattr(os, "statvfs", lambda path: disk(0, 0, 4096, 0, 0))
+    assert folder.check(["a", "b"], 10**9) == []
 
 
 def test_a_folder_that_is_ours_as_a_whole(tmp_path: Path) -> None:

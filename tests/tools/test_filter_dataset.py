@@ -333,6 +333,9 @@ def test_thresholds_changed_in_place_stay(drawn: Path, output: Path) -> None:
     for _ in range(2):
         made = make_selections(drawn, output, thresholds_path=path, workers=1, progress=False)
         assert made.selection_1 == 0 and path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(UserError, match=r"none\.json"):
+        make_selections(drawn, output, thresholds_path="none.json", workers=1, progress=False)
 
 
 def test_as_a_program_without_jittor(tmp_path: Path) -> None:

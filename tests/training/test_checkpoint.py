@@ -133,6 +133,7 @@ def test_what_a_person_keeps_among_the_checkpoints_stays(
         converted[1] | {"epoch": "3", "converted": "a.pth"},
     )
     shutil.copytree(folder / "state-00000001", folder / "state-00000001-backup")
+    shutil.copytree(folder / "state-00000001", folder / "state-00000100")
     (folder / "state-1").mkdir()
     (folder / "state-99999999").symlink_to("state-00000001-backup")
     (folder / "state-00000001/notes.txt").write_text("the good one")
