@@ -422,7 +422,7 @@ def _entries(folder: Path) -> list[Path]:
 def _is_copy(path: Path) -> bool:
     """Whether a state's folder holds the state of another step: a person has copied it there."""
     try:
-        content = json.loads((path / STATE_FILES[1]).read_bytes())
+        content = json.loads((path / PROGRESS).read_bytes())
         return f"state-{content['progress']['step']:08d}" != path.name
     except (OSError, ValueError, KeyError, TypeError):
         return False
