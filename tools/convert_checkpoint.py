@@ -109,7 +109,7 @@ def convert(
         "step": "0",
         "phase": "",
         "classes": str(options.data.classes + (options.data.unknown_label is not None)),
-        "converted": ", ".join(part.path.name for part in parts),
+        "converted": ", ".join(dict.fromkeys(part.path.name for part in parts)),
     }
     _write_target(target, snapshot_arrays(parts), metadata)
     return [*lines, f"written: {target}", _advise(target, options, parts)]
@@ -192,7 +192,7 @@ def _check_shapes(options: RunOptions, parts: Sequence[Part]) -> None:
         f"{part.network}.{name}": array for part in parts for name, array in part.arrays.items()
     }
     variables = name_variables({name: networks[name] for name in names if name in networks})
-    check_arrays(variables, arrays, ", ".join(str(part.path) for part in parts))
+    check_arrays(variables, arrays, ", ".join(dict.fromkeys(str(part.path) for part in parts)))
 
 
 def _check_lone(part: Part) -> None:
