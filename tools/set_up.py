@@ -308,9 +308,7 @@ def settings_for(
         "gdb_path": "",
         # else Jittor imports PyTorch first wherever that is installed
         "FIX_TORCH_ERROR": "0",
-        # With several threads Jittor now and then crashes while it compiles convolutions, and its
-        # exit then waits for ever (seen in VarRelayManager::get_relay_src): one thread is slower,
-        # crashes less, and ends (tools.supervise starts again).
+        # several compile threads need a lock that Jittor lacks: see tools.compilers
         "use_parallel_op_compiler": "1",
         # compiling the MPI operators takes a minute: only for those who use them
         "use_mpi": "1" if under_mpirun else "0",

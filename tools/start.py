@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from options.errors import UserError
 from options.run import Precision
+from tools.compilers import take_turns
 from tools.set_up import Route, prepare
 
 # bfloat16 came with Ampere, compute capability 8.0
@@ -28,6 +29,9 @@ def start_jittor(device: Literal["auto", "cpu", "cuda"]) -> Route:
         from models.layers.packed import use_onednn
 
         use_onednn(str(route.onednn.folder))
+    # One is what tools.set_up asks for; who asks for several gets them with the lock, or one.
+    if jt.flags.use_parallel_op_compiler > 1 and not take_turns():
+        jt.flags.use_parallel_op_compiler = 1
     return route
 
 
