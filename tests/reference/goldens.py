@@ -59,7 +59,7 @@ def draw(recipe: dict[str, Any]) -> NDArray[Any]:
 
     kind "uniform": float32, uniform in [low, high); `rows` along `axis` have seeds of their own.
     "unit": float32, uniform in [-1, 1) scaled to length 1. "blocks": int32 (N, H, W) ids below
-    `high` in rectangles, a tenth of them speckled.
+    `high` in rectangles, `speckles` of them (a tenth where not given) on their own.
     """
     random = np.random.RandomState(recipe["seed"])
     shape = tuple(recipe["shape"])
@@ -82,7 +82,8 @@ def draw(recipe: dict[str, Any]) -> NDArray[Any]:
                 picture[top : top + tall, left : left + wide] = random.randint(0, recipe["high"])
         # On even areas alone the gradients of the first layers cancel down to rounding errors.
         speckles = random.randint(0, recipe["high"], shape)
-        return np.where(random.random_sample(shape) < 0.1, speckles, ids).astype(np.int32)
+        share = recipe.get("speckles", 0.1)
+        return np.where(random.random_sample(shape) < share, speckles, ids).astype(np.int32)
     raise ValueError(f"unknown recipe kind: {recipe['kind']!r}")
 
 

@@ -47,6 +47,7 @@ class Near:
     where no parameter is known; with `shifts` the argument moves by as much as the row, a bias.
     """
 
+    kink: Kink
     channels: list[int]
     argument: torch.Tensor
     margin: torch.Tensor
@@ -74,13 +75,9 @@ def name_parameters(network: nn.Module, start: str) -> None:
 
 
 class Search:
-    """Looks for kinks that rounding may cross, in one golden that is drawn again and again.
+    """Looks for kinks that rounding may cross, in one golden that is drawn again and again."""
 
-    updates: those after so many updates are not looked for, but thrown; None looks for all.
-    """
-
-    def __init__(self, updates: int | None) -> None:
-        self.updates = updates
+    def __init__(self) -> None:
         self.margins: list[torch.Tensor] = []
         self.window = WINDOW
 
@@ -98,17 +95,7 @@ class Search:
                 return near
             self.window *= 2
 
-    def throw(self, passes: Callable[[], Any]) -> Any:
-        """Run the passes with every near kink on its other side; after `first` found none.
-
-        One of `F.max_pool2d` cannot be thrown.
-        """
-        with _Watch(self._reflect):
-            return passes()
-
-    def _look(
-        self, passes: Callable[[], object], show: Callable[[Kink], torch.Tensor | None]
-    ) -> Near | None:
+    def _look(self, passes: Callable[[], object], show: Callable[[Kink], None]) -> Near | None:
         try:
             with _Watch(show):
                 passes()
@@ -131,20 +118,14 @@ class Search:
         self.margins[kink.index : kink.index + 1] = [margin]
         self._refuse(kink, argument)
 
-    def _reflect(self, kink: Kink) -> torch.Tensor:
-        argument = kink.argument.detach()
-        return torch.where(argument.abs() < self.margins[kink.index], -2 * argument, 0.0)
-
     def _refuse(self, kink: Kink, argument: torch.Tensor) -> None:
-        if self.updates is not None and kink.update >= self.updates:
-            return
         margin = self.margins[kink.index]
         # An argument of exactly 0 is no rounding's: 0 beside 0 after a ReLU, or dropped.
         near = (argument.abs() < margin) & (argument != 0)
         if near.any():
             others = tuple(axis for axis in range(argument.dim()) if axis != 1)
             channels = near.any(dim=others).nonzero().flatten().tolist()
-            raise _Stop(Near(channels, argument, margin, *_origin(kink)))
+            raise _Stop(Near(kink, channels, argument, margin, *_origin(kink)))
 
 
 class _Stop(Exception):
@@ -156,12 +137,9 @@ class _Stop(Exception):
 
 
 class _Watch(TorchFunctionMode):
-    """Shows each kink that a gradient goes through, in the order of the passes.
+    """Shows each kink that a gradient goes through, in the order of the passes."""
 
-    `show` may return what is added to the function's first argument.
-    """
-
-    def __init__(self, show: Callable[[Kink], torch.Tensor | None]) -> None:
+    def __init__(self, show: Callable[[Kink], None]) -> None:
         super().__init__()
         self.show = show
         self.count = 0
@@ -181,10 +159,8 @@ class _Watch(TorchFunctionMode):
             argument = find(*args, **(kwargs or {}))
             if argument.requires_grad:
                 compares = function in _COMPARING
-                shift = self.show(Kink(self.count, argument, compares, self.updates))
+                self.show(Kink(self.count, argument, compares, self.updates))
                 self.count += 1
-                if shift is not None:
-                    args = (args[0] + shift, *args[1:])
         return function(*args, **(kwargs or {}))
 
 
