@@ -225,7 +225,7 @@ def test_a_translation_ends_with_its_pictures(folder: Path) -> None:
             "absent.pth is not there; fetch https://",
         ),
         ("test.py", ["--name", "absent"], "is a run in results: absent is not there"),
-        ("test.py", ["--checkpoint", "tiny.txt"], "no safetensors file"),
+        ("test.py", ["--checkpoint", "tiny.txt"], "expected a file of weights, got text"),
     ],
 )
 def test_what_the_user_must_mend_is_one_line(

@@ -98,7 +98,7 @@ def named(options: RunOptions, name: str) -> RunOptions:
 def read_run(options: RunOptions) -> tuple[list[Any], dict[str, np.ndarray]]:
     folder = RunFolder(options.training.results_path, str(options.training.name))
     losses = [json.loads(line)["losses"] for line in folder.stats_path.read_text().splitlines()]
-    (state,) = folder.checkpoints.glob("state-*/state.safetensors")
+    state = max(folder.checkpoints.glob("state-*/state.safetensors"))
     return losses, read_tensors(state)[0]
 
 
