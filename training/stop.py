@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_caught_now: set[int] = set()
 
 
 def is_ignored(number: int) -> bool:
@@ -51,7 +52,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.process = os.getpid()
 
     @property
     def asked(self) -> bool:
@@ -59,9 +59,6 @@ class StopRequest:
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """The signals' handler."""
-        if os.getpid() != self.process:
-            # A forked helper inherits this handler; to it the signal means what it says.
-            os._exit(128 + number)
         if self.number is None:
             self.number = number
         if number != signal.SIGHUP:
@@ -106,8 +103,26 @@ def _caught(take: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS if not is_ignored(number)}
     for number in before:
         signal.signal(number, take)
+    outer = set(_caught_now)
+    _caught_now.update(before)
     try:
         yield
     finally:
+        _caught_now.intersection_update(outer)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _let_go() -> None:
+    """In a forked process: the signals mean what they say.
+
+    Jittor's compilers are such processes, and Python ends them by SIGTERM and waits for them. A
+    handler of Python's runs between two of its instructions, and a worker that has just begun to
+    wait for work would never come to the next one.
+    """
+    for number in _caught_now:
+        signal.signal(number, signal.SIG_DFL)
+    _caught_now.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

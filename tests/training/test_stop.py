@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    head = "import os, signal, subprocess, time\nfrom training.stop import stop_on_signal\n"
+    head = "import os, signal, subprocess, time\nfrom training.stop import *\n"
     return subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(code)],
         cwd=REPOSITORY,
@@ -108,7 +108,23 @@ def test_a_forked_child_ends_at_sigterm() -> None:
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), request.asked)
         """
     )
-    assert done.stdout == f"{128 + signal.SIGTERM} False\n"
+    assert done.stdout == f"{-signal.SIGTERM} False\n"
+
+
+def test_a_forked_child_has_no_handler() -> None:
+    """One of Python's might never run: a worker that waits for work comes to no next instruction."""
+    done = run(
+        """
+        with interrupt_on_signal(), stop_on_signal():
+            child = os.fork()
+            if child == 0:
+                plain = all(signal.getsignal(n) == signal.SIG_DFL for n in SIGNALS)
+                os._exit(0 if plain else 1)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            print(any(signal.getsignal(n) == signal.SIG_DFL for n in SIGNALS))
+        """
+    )
+    assert done.stdout.split() == ["0", "False"], done.stderr
 
 
 def test_outside_the_main_thread_nothing_is_caught() -> None:

@@ -1,0 +1,226 @@
+"""Trainings that are killed, torn or run out of disk, compared with one that was left alone.
+
+Each function returns a `Row` of the campaign's table: what was tried how often, and what failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tools.dev.faults.shim import Deed, Shim, end
+from tools.make_demo_data import make
+from training.checkpoint import find_state
+from training.tensor_file import read_tensors
+
+ROOT = Path(__file__).resolve().parents[3]
+ALLOWED_EXITS = (0, 1, 2, 130, 143)
+TRACEBACK = "Traceback (most recent call last)"
+HANG_SECONDS = 60.0
+FLAGS = """--size 32 48
+--halvings 4
+--channels 2
+--discriminator-channels 2
+--discriminator-layers 2
+--lambda-vgg 0
+--log-every 1
+--sample-every 50
+--workers 1
+--device cpu
+"""
+COLUMNS = "phase  last_epoch  batch_size  subset  learning_rate"
+
+
+@dataclass
+class Row:
+    """One line of the campaign's table."""
+
+    what: str
+    tried: int = 0
+    failures: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {
+            "what": self.what,
+            "tried": self.tried,
+            "failures": self.failures,
+            "note": self.note,
+        }
+
+
+class TinyRun:
+    """A dataset, a schedule and the command of a training of seconds, below one folder."""
+
+    def __init__(self, work: Path, *phases: str, minutes: float) -> None:
+        self.work = work
+        self.data = work / "data"
+        self.schedule = work / "schedule.txt"
+        self.minutes = minutes
+        work.mkdir(parents=True, exist_ok=True)
+        make(self.data, count=12, test_count=2, height=32, width=48, progress=False)
+        self.schedule.write_text("\n".join([FLAGS, COLUMNS, *phases, ""]))
+
+    def command(self, results: Path, seed: int = 0) -> list[str]:
+        """The command that starts and resumes the run `r` below `results`."""
+        words = [sys.executable, str(ROOT / "train.py"), "--data", str(self.data)]
+        words += ["--schedule", str(self.schedule), "--seed", str(seed), "--name", "r"]
+        words += ["--results-path", str(results), "--checkpoint-minutes", f"{self.minutes:g}"]
+        return words
+
+    def start(
+        self, results: Path, seed: int = 0, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start it; what it prints goes to output.txt beside the run."""
+        results.mkdir(parents=True, exist_ok=True)
+        with open(results.with_name(results.name + "-output.txt"), "w") as output:
+            return subprocess.Popen(
+                self.command(results, seed),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | (environment or {}),
+                text=True,
+                start_new_session=True,
+            )
+
+    def finish(
+        self, results: Path, seed: int = 0, environment: dict[str, str] | None = None
+    ) -> tuple[int | None, str]:
+        """Run it to its end; the exit code, None where it hung, and what it printed."""
+        process = self.start(results, seed, environment)
+        code: int | None = None
+        try:
+            code = process.wait(timeout=20 * HANG_SECONDS)
+        except subprocess.TimeoutExpired:
+            end(process)
+        return code, results.with_name(results.name + "-output.txt").read_text(errors="replace")
+
+
+def differences(results: Path, reference: Path) -> list[str]:
+    """What a finished run has otherwise than an unbroken one: weights, state, losses of a step."""
+    found = []
+    ours, theirs = results / "r/checkpoints", reference / "r/checkpoints"
+    names = sorted(path.name for path in theirs.glob("generator-*.safetensors"))
+    mine, other = find_state(ours), find_state(theirs)
+    assert mine is not None and other is not None
+    pairs = [(ours / name, theirs / name) for name in names]
+    pairs.append((mine.path / "state.safetensors", other.path / "state.safetensors"))
+    for path, expected in pairs:
+        if not path.is_file():
+            found.append(f"{path.name} is missing")
+            continue
+        one, two = read_tensors(path)[0], read_tensors(expected)[0]
+        if one.keys() != two.keys():
+            found.append(f"{path.name} has other names")
+        unequal = [n for n in one if n in two and not np.array_equal(one[n], two[n])]
+        found += [f"{path.name}: {len(unequal)} tensors differ"] if unequal else []
+    if _losses(results) != _losses(reference):
+        found.append("stats.jsonl: losses differ")
+    return found
+
+
+def _losses(results: Path) -> list[tuple[int, dict[str, float]]]:
+    lines = (results / "r/stats.jsonl").read_text().splitlines()
+    return [(record["step"], record["losses"]) for record in map(json.loads, lines)]
+
+
+def kill_at_random(work: Path, kills: int, seed: int) -> Row:
+    """SIGKILL a training and all its processes at random moments until it has ended all the same.
+
+    Runs follow one another, each with a seed of its own and compared with an unbroken run of that
+    seed, until there were `kills` of them.
+    """
+    row = Row("SIGKILL of all processes at a random moment of a training")
+    random_moment = random.Random(seed)
+    run = TinyRun(work, "I 12 2 total 1e-3", "II 24 4 total 2e-3", minutes=0.01)
+    runs = kills_in_training = 0
+    while row.tried < kills:
+        reference, results = work / f"unbroken-{runs}", work / f"killed-{runs}"
+        started = time.monotonic()
+        code, output = run.finish(reference, runs)
+        whole = time.monotonic() - started
+        if code != 0:
+            row.failures.append(f"unbroken run, seed {runs}: exit {code}: {output[-200:]}")
+            break
+        ended = False
+        while not ended:
+            process = run.start(results, runs)
+            try:
+                # Most of the moments lie behind the start, in steps and checkpoints.
+                process.wait(timeout=random_moment.uniform(0.0, 0.6 * whole))
+                ended = True
+            except subprocess.TimeoutExpired:
+                end(process)
+                row.tried += 1
+                kills_in_training += (results / "r/checkpoints/state").is_file()
+        printed = results.with_name(results.name + "-output.txt").read_text()
+        if process.returncode != 0 or TRACEBACK in printed:
+            row.failures.append(f"seed {runs}: exit {process.returncode}: {printed[-300:]}")
+        else:
+            row.failures += [f"seed {runs}: {text}" for text in differences(results, reference)]
+        runs += 1
+    row.note = f"{runs} runs, each bit-equal; {kills_in_training} kills after a first checkpoint"
+    return row
+
+
+def _spread(calls: int, wanted: int) -> Iterator[int]:
+    """`wanted` numbers of 1..calls at even distances, or all."""
+    count = min(wanted, calls)
+    return (1 + index * calls // count for index in range(count))
+
+
+def fault_points(work: Path, wanted: int, deed: Deed) -> Row:
+    """One fault at a change of the file system in a training of two checkpoints, at `wanted` calls.
+
+    After each fault the same command without it must end with the weights of an unbroken run.
+    """
+    titles = {
+        "kill": "SIGKILL before a change of the file system",
+        "tear": "SIGKILL in the middle of one",
+        "full": "disk full from that change on",
+        "error": "one change fails with EIO",
+    }
+    row = Row(titles[deed])
+    run = TinyRun(work, "I 2 4 total 1e-3", minutes=0.0001)
+    shim = Shim(work)
+    reference, results = work / "unbroken", work / deed
+    if not (reference / "r/submission").is_dir():
+        shutil.rmtree(reference, ignore_errors=True)
+        code, output = run.finish(reference)
+        if code != 0:
+            row.failures.append(f"unbroken run: exit {code}: {output[-300:]}")
+            return row
+    shutil.rmtree(results, ignore_errors=True)
+    run.finish(results, 0, shim.environment(results, 0, deed))
+    calls = shim.calls()
+    passed = 0
+    for at in _spread(calls, wanted):
+        shutil.rmtree(results, ignore_errors=True)
+        code, output = run.finish(results, 0, shim.environment(results, at, deed))
+        row.tried += 1
+        killed = code in (137, -9)
+        passed += code == 0
+        place = f"call {at} of {calls}"
+        if (deed in ("kill", "tear")) != killed and code != 0:
+            row.failures.append(f"{place}: exit {code}: {output[-300:]}")
+        if TRACEBACK in output or (not killed and code not in ALLOWED_EXITS):
+            row.failures.append(f"{place}: exit {code}: {output[-800:]}")
+        code, output = run.finish(results)
+        if code != 0 or TRACEBACK in output:
+            row.failures.append(f"{place}, resumed: exit {code}: {output[-800:]}")
+            continue
+        row.failures += [f"{place}, resumed: {text}" for text in differences(results, reference)]
+    row.note = f"{calls} changes in all; {passed} runs went on to their end in spite of it"
+    return row
