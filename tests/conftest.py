@@ -10,6 +10,13 @@ import pytest
 from options.errors import UserError
 from tools.set_up import prepare
 
+# The programs that tests start inherit what is ignored: where the tests run under nohup or as a
+# script's job with &, they would not hear the signals that they are sent.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        ours = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if ours else signal.SIG_DFL)
+
 try:
     prepare("cpu")
 except UserError as error:
