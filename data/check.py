@@ -34,7 +34,7 @@ from data.images import PictureError, describe_fault, inspect_image
 from data.labels import Colors, read_colored_label, read_instances, read_label
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import path_error, show_path
+from options.paths import parse_json, path_error, read_bytes, show_path
 
 _ASPECT_TOLERANCE = 0.01
 _CACHE_VERSION = 2
@@ -556,7 +556,7 @@ class _Cache:
         # A cache that is missing, damaged or of other settings is no cache; nothing is lost.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if self._path is not None:
-                stored = json.loads(self._path.read_text(encoding="utf-8"))
+                stored = parse_json(read_bytes(self._path))
                 if stored["form"] == self._form:
                     self._entries = dict(stored["pairs"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from options.errors import UserError
-from options.paths import explain, sentence, show_path
+from options.paths import explain, open_file, sentence, show_path
 
 _MODES = {"RGB", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"}
 _ORIENTATION_TAG = 0x0112
@@ -109,10 +110,11 @@ def open_picture(
     """Open a picture and turn whatever its parser raises, in the body too, into `error`."""
     path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise error(path, "a picture", "an empty file", _AGAIN)
-        with Image.open(path) as picture:
-            yield picture
+        with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise error(path, "a picture", "an empty file", _AGAIN)
+            with Image.open(file) as picture:
+                yield picture
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -142,7 +144,7 @@ def check_pixels(
 
 def _describe_stranger(path: Path) -> tuple[str, str]:
     """Return what a file is that Pillow does not know, and the fix."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(512)
     for pattern, found, fix in _LOOKALIKES:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):

@@ -37,6 +37,7 @@ from typing import IO, Any, BinaryIO
 
 from data.files import alone_in, write_bytes, write_text
 from options.errors import UserError
+from options.paths import parse_json, read_bytes
 
 MARKER = ".jittor-landscape.json"
 FORMAT = "jittor-landscape output 1"
@@ -274,12 +275,12 @@ class Partial:
         """The list: name -> what the file was made from, and its stamp. Empty if there is none."""
         entries: dict[str, tuple[str, Stamp]] = {}
         try:
-            lines = (self.path / self.LIST).read_bytes().splitlines()
+            lines = read_bytes(self.path / self.LIST).splitlines()
         except OSError:
             return entries
         for line in lines:
             try:
-                name, key, size, digest = json.loads(line)
+                name, key, size, digest = parse_json(line)
             except (ValueError, TypeError):
                 continue  # cut short by a kill
             entries[name] = (key, (size, digest))
@@ -335,7 +336,7 @@ class Partial:
 def _read_marker(folder: Path) -> _Marker:
     """The marker of a folder; an empty one if there is none, or a damaged one."""
     try:
-        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(folder / MARKER))
         if content["format"] != FORMAT:
             return _Marker()
         files = {

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from data.folders import PICTURE_SUFFIXES, Pair, Photograph
 from options.errors import UserError
-from options.paths import exists, expand, is_file, read_file, show_path
+from options.paths import exists, expand, is_file, parse_json, read_file, show_path
 
 Item = TypeVar("Item", bound=Pair | Photograph)
 
@@ -100,7 +100,7 @@ def unquote(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] == '"':
         # A name may happen to have quotes at both ends.
         with contextlib.suppress(ValueError):
-            return str(json.loads(text))
+            return str(parse_json(text))
     return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from data.loader import read_layout
 from data.transforms import resize_layout
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import is_file, read_file, show_path
+from options.paths import is_file, parse_json, read_file, show_path
 
 TABLE_NAMES = ("label_to_img.json", "label_to_image.json")
 # Rows and columns of the grid, and of the pixels looked at in each of its cells.
@@ -72,7 +71,7 @@ def read_style_table(path: Path | str) -> dict[str, str]:
     content = read_file(path, "a readable style table")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        entries = json.loads(content.decode(encoding), object_pairs_hook=list)
+        entries = parse_json(content.decode(encoding), object_pairs_hook=list)
     except ValueError as error:
         raise UserError(
             f"{show_path(path)}: expected JSON in UTF-8, got {error}. Fix or remove the file."

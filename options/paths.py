@@ -8,15 +8,17 @@ read_file("list.txt")       # its bytes
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 from options.errors import UserError
 
+MOST_BYTES = 1 << 28  # of a list, a table or another text; the largest real ones have a few MB
 _REMOUNT = "mount the drive again, then start the same command"
 # What is found instead of a usable path, and the fix.
 _FAULTS: dict[int, tuple[str, str]] = {
@@ -35,6 +37,8 @@ _FAULTS: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("no space left on the disk", "free some space"),
     errno.EDQUOT: ("no space left in your quota", "free some space"),
     errno.EROFS: ("a read-only file system", "choose another place"),
+    errno.ESPIPE: ("a pipe or a device", "name a file"),
+    errno.EFBIG: (f"more than {MOST_BYTES >> 20} MB", "name another file"),
 }
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
@@ -154,10 +158,43 @@ def existing_folder(path: Path | str) -> Path:
     return folder
 
 
-def read_file(path: Path | str, expected: str = "a readable file") -> bytes:
-    """Return the bytes of a file; UserError if it cannot be read."""
+def open_file(path: Path | str) -> BinaryIO:
+    """Open a file to read; OSError if that fails, or if it is none.
+
+    A pipe or a device may have no end, and to open a pipe alone may take for ever.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ESPIPE
+        raise OSError(number, _FAULTS[number][0], str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return the bytes of a list, a table or another text; OSError if it cannot be read.
+
+    More than MOST_BYTES are refused: no such text has them, and memory may not.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, _FAULTS[errno.EFBIG][0], str(path))
+        return file.read()
+
+
+def parse_json(text: str | bytes, **settings: Any) -> Any:
+    """Parse JSON; ValueError for what is none, such as brackets without end."""
     try:
-        return Path(path).read_bytes()
+        return json.loads(text, **settings)
+    except RecursionError:
+        raise ValueError("values nested too deeply") from None
+
+
+def read_file(path: Path | str, expected: str = "a readable file") -> bytes:
+    """Return the bytes of a list, a table or another text; UserError if it cannot be read."""
+    try:
+        return read_bytes(path)
     except (OSError, ValueError) as error:
         raise path_error(path, error, expected) from None
 

@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from options.errors import UserError, quote
+from options.paths import parse_json
 
 # Of what is counted: a number above it is a slip of the hand, and no array could hold so many.
 MOST = 10**9
@@ -829,8 +830,10 @@ def _read_json(text: str, source: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(text, object_pairs_hook=no_twice)
-    except json.JSONDecodeError as error:
+        return parse_json(text, object_pairs_hook=no_twice)
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{source}: options are JSON: {error}; was the file cut short?") from None
 
 

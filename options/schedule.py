@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from options.errors import UserError, quote
+from options.paths import read_bytes
 from options.run import MOST, closest, read_number
 
 SUBSETS = ("total", "selection_1", "selection_2")
@@ -158,7 +159,7 @@ def load_schedule(name_or_path: str, task: str = "synthesis") -> Schedule:
             f"{mend}"
         )
     try:
-        text = _decode(path.read_bytes())
+        text = _decode(read_bytes(path))
     except OSError as error:
         raise UserError(
             f"{path}: a schedule must be readable: {error.strerror}; let it be read, or copy it"

@@ -31,6 +31,7 @@ import numpy as np
 
 from data.files import write_text
 from options.errors import UserError
+from options.paths import parse_json, read_bytes
 from options.run import RunOptions
 from training.file_kind import weights_kind
 from training.finite import require_finite
@@ -319,7 +320,7 @@ def find_state(folder: Path) -> State | None:
 
 def _read_state(path: Path) -> State:
     """A state without its values; one of many exceptions if it is damaged."""
-    content = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+    content = parse_json(read_bytes(path / PROGRESS))
     if content["format"] != STATE_FORMAT:
         raise ValueError(f"format {content['format']!r}")
     progress = Progress.from_dict(content["progress"])
@@ -374,7 +375,7 @@ def _bytes(var: Any) -> int:
 def _read_pointer(pointer: Path) -> str | None:
     """What a pointer names, None if there is none; OSError if it cannot be read."""
     try:
-        return pointer.read_text(encoding="utf-8", errors="replace").strip()
+        return read_bytes(pointer).decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return None
 
@@ -422,7 +423,7 @@ def _entries(folder: Path) -> list[Path]:
 def _is_copy(path: Path) -> bool:
     """Whether a state's folder holds the state of another step: a person has copied it there."""
     try:
-        content = json.loads((path / PROGRESS).read_bytes())
+        content = parse_json(read_bytes(path / PROGRESS))
         return f"state-{content['progress']['step']:08d}" != path.name
     except (OSError, ValueError, KeyError, TypeError):
         return False

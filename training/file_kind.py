@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from options.errors import UserError, list_names
+from options.paths import open_file
 
 Kind = Literal["safetensors", "zip", "tar", "pickle"]
 
@@ -50,7 +51,7 @@ def read_start(path: Path) -> tuple[bytes, int]:
     try:
         if path.is_dir():
             raise UserError(f"{path}: expected a file of weights, got a folder. {_say_files(path)}")
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start = file.read(START)
         size = path.stat().st_size
     except OSError as error:

@@ -28,6 +28,7 @@ from models.published import (
     spectral_layers,
 )
 from options.errors import UserError, list_names
+from options.paths import read_file
 from options.run import DataOptions, GeneratorOptions, RunOptions
 from training.finite import require_finite
 from training.state_dicts import TITLES, Arrays, Found, choose, find_networks
@@ -360,7 +361,7 @@ def read_hints(folder: Path) -> Hints:
     path = folder / "opt.txt"
     if not path.is_file():
         return Hints()
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_file(path).decode("utf-8", "replace")
     found = dict(re.findall(r"^\s*(\w+): (.*?)\s*(?:\[default: .*\])?$", text, re.MULTILINE))
     try:
         width = int(found["crop_size"])

@@ -10,6 +10,7 @@ selections/       see data.selections
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -23,10 +24,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data.files import write_text
+from data.files import write_bytes, write_text
 from data.locks import is_held, warn_of_no_locks
 from data.ownership import check_claim, claim_folder
 from options.errors import UserError
+from options.paths import open_file, parse_json, read_bytes, read_file
 from options.run import RUN_GROUPS, RunOptions
 
 # May differ from one start of a run to the next without a word.
@@ -146,7 +148,7 @@ class RunFolder:
 
     def _has_options(self) -> bool:
         try:
-            found = json.loads(self.options_path.read_bytes())
+            found = parse_json(read_bytes(self.options_path))
         except (OSError, ValueError):
             return False
         return isinstance(found, dict) and found.keys() == RUN_GROUPS.keys()
@@ -161,7 +163,7 @@ class RunFolder:
         """The options of the last start, None where there was none."""
         if not self.options_path.is_file():
             return None
-        text = self.options_path.read_text(encoding="utf-8")
+        text = read_file(self.options_path, "the options of the run").decode("utf-8", "replace")
         return RunOptions.from_json(text, str(self.options_path))
 
     def record_start(self, options: RunOptions, argv: Sequence[str], environment: Any) -> None:
@@ -232,13 +234,12 @@ def cut_stats(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_text(path, "".join(kept))
+    with open_file(path) as file:
+        for line in file:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                if line.endswith(b"\n") and parse_json(line)["step"] <= step:
+                    kept.append(line)
+    write_bytes(path, b"".join(kept))
 
 
 def newest_run(results_path: str | Path) -> str:

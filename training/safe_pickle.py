@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from options.errors import UserError, list_names
+from options.paths import open_file
 from training.file_kind import weights_kind
 from training.short_floats import BFLOAT16, FLOAT8, ByteOrder, item_size, read_short_floats
 
@@ -91,7 +92,7 @@ def read_pickle(path: str | Path) -> Any:
     try:
         if kind == "safetensors":
             raise _Fault("this is a safetensors file; name it .safetensors")
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if kind == "zip":
                 return _read_zip(file, size)

@@ -22,6 +22,7 @@ import numpy as np
 
 from data.files import replace_file
 from options.errors import UserError
+from options.paths import open_file, parse_json
 from training.file_kind import HEADER_LIMIT, weights_kind
 from training.short_floats import BFLOAT16, FLOAT8, item_size, read_short_floats
 
@@ -110,7 +111,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def file_checksum(path: Path) -> int:
     """The CRC-32 of a file, as `write_tensors` returns it; OSError if it cannot be read."""
     checksum = 0
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         while block := file.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return checksum
@@ -187,7 +188,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
             f"python -m tools.convert_checkpoint {path} {path.with_suffix('.safetensors').name}"
         )
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= HEADER_LIMIT else b""
     except OSError as error:
@@ -198,10 +199,10 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
             f"has {8 + length}. Fetch or write it again"
         )
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         if not isinstance(header, dict):
             raise ValueError("no dictionary")
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UserError(
             f"{path}: its list of tensors is damaged. Fetch or write the file again"
         ) from None

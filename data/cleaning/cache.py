@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from options.errors import UserError
+from options.paths import open_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (name BLOB PRIMARY KEY, size INT, time INT, key TEXT);
@@ -42,13 +43,14 @@ def content_key(*paths: Path, form: str) -> str:
     """Return the hash (BLAKE2b, 128 bits) of some files' contents and of how they are read."""
     digest = hashlib.blake2b(form.encode(), digest_size=16)
     for path in paths:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            content = file.read()
         digest.update(f"|{len(content)}|".encode() + content)
     return digest.hexdigest()
 
 
 def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(16) == b"SQLite format 3\0"
 
 

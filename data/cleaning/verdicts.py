@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data.cleaning.duplicates import Links, choose_of_group, group_layouts
 from options.errors import UserError
+from options.paths import parse_json, read_bytes
 
 Worse = Literal["high", "low"]
 
@@ -156,7 +157,7 @@ def read_thresholds(path: Path | str, found: Thresholds) -> Thresholds:
         return float(value)
 
     try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        stored = parse_json(read_bytes(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise refuse(str(error)) from None
     if not isinstance(stored, dict) or not set(stored) <= {"measures", "duplicates"}:

@@ -25,6 +25,7 @@ from data.synthetic.noise import stream
 from data.synthetic.picture import LARGEST, SMALLEST, draw_pair, style_of
 from data.workers import Progress, run_all
 from options.errors import UserError
+from options.paths import parse_json, read_bytes
 
 # Raised whenever the same seed draws other pictures than before.
 VERSION = 1
@@ -136,7 +137,7 @@ def _check_folder(root: Path, wanted: DemoSet) -> None:
 
 def _read_marker(path: Path) -> dict[str, object] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_bytes(path))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and "seed" in found and "version" in found else None

@@ -112,7 +112,7 @@ def test_a_forked_child_ends_at_sigterm() -> None:
 
 
 def test_a_forked_child_has_no_handler() -> None:
-    """One of Python's might never run: a worker that waits for work comes to no next instruction."""
+    """One of Python's might never run: who waits for work comes to no next instruction."""
     done = run(
         """
         with interrupt_on_signal(), stop_on_signal():
