@@ -30,7 +30,7 @@ class Kink:
     """The argument of a kinked function: its gradient jumps where the argument is 0.
 
     `compares`: the argument is a difference, which a bias common to both sides does not move.
-    `update`: how many updates were made in the pass before.
+    `update`: how many gradients were taken before it.
     """
 
     index: int
@@ -197,8 +197,8 @@ def _typical(error: torch.Tensor) -> torch.Tensor:
 def _origin(kink: Kink) -> tuple[str | None, int, bool]:
     """The key, axis and shifts of a `Near`: of the nearest bias that shifts it, or of a weight.
 
-    Breadth first through the graph: no kink before this one depends on the nearest. `idle` tells
-    that a bias has no effect from there on: a norm takes it out again, or a difference does.
+    Breadth first through the graph: on the nearest the fewest other kinks depend. `idle` tells that
+    a bias has no effect from there on: a norm takes it out again, or a difference does.
     """
     channels = kink.argument.shape[1]
     weight: tuple[str | None, int, bool] = (None, 0, False)
