@@ -361,7 +361,7 @@ def _read_pointer(pointer: Path) -> str | None:
     """What a pointer names, None if there is none; OSError if it cannot be read."""
     try:
         return pointer.read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
