@@ -376,7 +376,7 @@ def _read_pointer(pointer: Path) -> str | None:
     """What a pointer names, None if there is none; OSError if it cannot be read."""
     try:
         return read_bytes(pointer).decode("utf-8", "replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,9 @@ def content_key(*paths: Path, form: str) -> str:
     digest = hashlib.blake2b(form.encode(), digest_size=16)
     for path in paths:
         with open_file(path) as file:
-            content = file.read()
-        digest.update(f"|{len(content)}|".encode() + content)
+            digest.update(f"|{os.fstat(file.fileno()).st_size}|".encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

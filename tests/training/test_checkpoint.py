@@ -424,6 +424,11 @@ def test_a_pointer_that_cannot_be_read(two_states: Path) -> None:
             read(two_states)
 
 
+def test_a_file_in_the_place_of_the_folder_is_said_later(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("x")
+    assert find_state(tmp_path / "results/run/checkpoints") is None
+
+
 def test_two_damaged_states_leave_the_snapshot(two_states: Path) -> None:
     for number in (100, 200):
         flip(two_states / f"state-00000{number}/state.safetensors")
