@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from options.errors import UserError
-from options.paths import explain, open_file, sentence, show_path
+from options.paths import MOST_PICTURE_BYTES, explain, open_file, sentence, show_path
 
 _MODES = {"RGB", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"}
 _ORIENTATION_TAG = 0x0112
@@ -110,7 +110,7 @@ def open_picture(
     """Open a picture and turn whatever its parser raises, in the body too, into `error`."""
     path = Path(path)
     try:
-        with open_file(path) as file:
+        with open_file(path, MOST_PICTURE_BYTES) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise error(path, "a picture", "an empty file", _AGAIN)
             with Image.open(file) as picture:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Literal
 from options.errors import UserError
 
 MOST_BYTES = 1 << 28  # of a list, a table or another text; the largest real ones have a few MB
+MOST_PICTURE_BYTES = 1 << 30
 _REMOUNT = "mount the drive again, then start the same command"
 # What is found instead of a usable path, and the fix.
 _FAULTS: dict[int, tuple[str, str]] = {
@@ -38,7 +39,6 @@ _FAULTS: dict[int, tuple[str, str]] = {
     errno.EDQUOT: ("no space left in your quota", "free some space"),
     errno.EROFS: ("a read-only file system", "choose another place"),
     errno.ESPIPE: ("a pipe or a device", "name a file"),
-    errno.EFBIG: (f"more than {MOST_BYTES >> 20} MB", "name another file"),
 }
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
@@ -63,6 +63,8 @@ def explain(path: Path | str, error: OSError | ValueError) -> tuple[str, str]:
         target = _target_of_link(path)
         if target is not None:
             return f"a link to {target}, which is not there", "restore that or remove the link"
+    if error.errno == errno.EFBIG:
+        return error.strerror or "too much", "it is damaged, or another file"
     if error.errno in _FAULTS:
         found, fix = _FAULTS[error.errno]
         return found + _where(path, error.errno), fix
@@ -158,28 +160,30 @@ def existing_folder(path: Path | str) -> Path:
     return folder
 
 
-def open_file(path: Path | str) -> BinaryIO:
-    """Open a file to read; OSError if that fails, or if it is none.
+def open_file(path: Path | str, most: int | None = None) -> BinaryIO:
+    """Open a file to read; OSError if that fails, if it is none, or has more than `most` bytes.
 
-    A pipe or a device may have no end, and to open a pipe alone may take for ever.
+    A pipe or a device may have no end, and to open a pipe alone may take for ever. A file with
+    holes may say that it has more bytes than memory or patience.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    found = os.fstat(handle)
+    fault: tuple[int, str] | None = None
+    if stat.S_ISDIR(found.st_mode):
+        fault = errno.EISDIR, "a folder"
+    elif not stat.S_ISREG(found.st_mode):
+        fault = errno.ESPIPE, "a pipe or a device"
+    elif most is not None and found.st_size > most:
+        fault = errno.EFBIG, f"{found.st_size >> 20} MB, more than {most >> 20}"
+    if fault is not None:
         os.close(handle)
-        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ESPIPE
-        raise OSError(number, _FAULTS[number][0], str(path))
+        raise OSError(*fault, str(path))
     return os.fdopen(handle, "rb")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return the bytes of a list, a table or another text; OSError if it cannot be read.
-
-    More than MOST_BYTES are refused: no such text has them, and memory may not.
-    """
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, _FAULTS[errno.EFBIG][0], str(path))
+    """Return the bytes of a list, a table or another text; OSError as `open_file`."""
+    with open_file(path, MOST_BYTES) as file:
         return file.read()
 
 

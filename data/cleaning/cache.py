@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from options.errors import UserError
-from options.paths import open_file
+from options.paths import MOST_PICTURE_BYTES, open_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (name BLOB PRIMARY KEY, size INT, time INT, key TEXT);
@@ -44,7 +44,7 @@ def content_key(*paths: Path, form: str) -> str:
     """Return the hash (BLAKE2b, 128 bits) of some files' contents and of how they are read."""
     digest = hashlib.blake2b(form.encode(), digest_size=16)
     for path in paths:
-        with open_file(path) as file:
+        with open_file(path, MOST_PICTURE_BYTES) as file:
             digest.update(f"|{os.fstat(file.fileno()).st_size}|".encode())
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -21,6 +21,8 @@ from options.paths import (
     is_folder,
     list_folder,
     look_up,
+    open_file,
+    parse_json,
     read_file,
     show_path,
 )
@@ -64,6 +66,25 @@ def test_entries_of_a_folder(tmp_path: Path) -> None:
     }  # fmt: skip
     assert entries["loop"][1].startswith("a link that leads back to itself; remove the link")
     assert entries["dangling"][1].startswith("a link to gone/x.png, which is not there; restore")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    (tmp_path / "holes").touch()
+    os.truncate(tmp_path / "holes", 40 << 30)
+    for name in ("pipe", "zeros"):
+        assert "got a pipe or a device. Name a file." in _one_line(read_file, tmp_path / name)
+    assert "got a folder. Name a file." in _one_line(read_file, tmp_path)
+    assert "got 40960 MB, more than 256." in _one_line(read_file, tmp_path / "holes")
+    with open_file(tmp_path / "holes") as file:
+        assert file.read(3) == bytes(3)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "1" * 10_000, "", "NaN,"])
+def test_what_is_no_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
 
 
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:
