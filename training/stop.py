@@ -6,6 +6,7 @@ The rules of every program and process here:
   starts a job with & mean it so.
 - SIGINT, SIGTERM and SIGHUP ask for the same thing. After SIGINT or SIGTERM, one of them kills.
 - SIGHUP never kills: kernel, shell and session manager each send one when a terminal closes.
+- To a forked helper a signal means what it says: it ends at once, whatever it waits for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,20 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Those that this process catches now.
+_taken: set[signal.Signals] = set()
+
+
+def _let_go() -> None:
+    """In a forked helper: a handler of Python's runs too late, or never where a lock is waited for.
+
+    Jittor's compiling helpers are ended by SIGTERM once, and then waited for without end.
+    """
+    for number in _taken:
+        signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def is_ignored(number: int) -> bool:
@@ -51,7 +66,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.process = os.getpid()
 
     @property
     def asked(self) -> bool:
@@ -59,9 +73,6 @@ class StopRequest:
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """The signals' handler."""
-        if os.getpid() != self.process:
-            # A forked helper inherits this handler; to it the signal means what it says.
-            os._exit(128 + number)
         if self.number is None:
             self.number = number
         if number != signal.SIGHUP:
@@ -104,10 +115,13 @@ def _caught(take: Callable[[int, FrameType | None], None]) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS if not is_ignored(number)}
+    taken = set(_taken)
+    _taken.update(before)
     for number in before:
         signal.signal(number, take)
     try:
         yield
     finally:
+        _taken.intersection_update(taken)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
