@@ -6,6 +6,7 @@ The rules of every program and process here:
   starts a job with & mean it so.
 - SIGINT, SIGTERM and SIGHUP ask for the same thing. After SIGINT or SIGTERM, one of them kills.
 - SIGHUP never kills: kernel, shell and session manager each send one when a terminal closes.
+- To a forked helper a signal means what it says: it ends at once, whatever it waits for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_caught_now: set[int] = set()
+# Those that this process catches now.
+_taken: set[signal.Signals] = set()
+
+
+def _let_go() -> None:
+    """In a forked helper, let signals end it: Python's handlers may never run while it waits.
+
+    Jittor's compile helpers get SIGTERM once at the exit, which then waits for them without end.
+    """
+    for number in _taken:
+        signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def is_ignored(number: int) -> bool:
@@ -101,28 +115,13 @@ def _caught(take: Callable[[int, FrameType | None], None]) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS if not is_ignored(number)}
+    taken = set(_taken)
+    _taken.update(before)
     for number in before:
         signal.signal(number, take)
-    outer = set(_caught_now)
-    _caught_now.update(before)
     try:
         yield
     finally:
-        _caught_now.intersection_update(outer)
+        _taken.intersection_update(taken)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def _let_go() -> None:
-    """In a forked process: the signals mean what they say.
-
-    Jittor's compilers are such processes, and Python ends them by SIGTERM and waits for them. A
-    handler of Python's runs between two of its instructions, and a worker that has just begun to
-    wait for work would never come to the next one.
-    """
-    for number in _caught_now:
-        signal.signal(number, signal.SIG_DFL)
-    _caught_now.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)
