@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from data.files import replace_file
+from options.errors import UserError
 
 FOLDER = "archive"
 # PyTorch's storage class of each kind of number.
@@ -41,11 +42,12 @@ def write_torch(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def write_archive(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a state dictionary in the order given.
 
-    Raises ValueError if PyTorch has no storage of an array's kind of number.
+    Raises UserError if PyTorch has no storage of an array's kind of number.
     """
     kinds = {str(array.dtype) for array in arrays.values()} - set(STORAGES)
     if kinds:
-        raise ValueError(f"PyTorch has no storage of {', '.join(sorted(kinds))}")
+        found = ", ".join(sorted(kinds))
+        raise UserError(f"a .pth: expected numbers that PyTorch stores, got {found}.")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name: str, content: bytes) -> None:

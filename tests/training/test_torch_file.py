@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from options.errors import UserError
 from tests.reference.goldens import FOLDER
 from tests.reference.torch_files import every_kind
 from training.safe_pickle import read_pickle
@@ -37,6 +38,6 @@ def test_more_numbers_than_31_bits_count() -> None:
 
 
 def test_numbers_that_pytorch_cannot_hold(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no storage of uint16"):
+    with pytest.raises(UserError, match="that PyTorch stores, got uint16"):
         write_torch(tmp_path / "a.pth", {"a": np.zeros(2, np.uint16)})
     assert list(tmp_path.iterdir()) == []
