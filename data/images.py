@@ -164,7 +164,7 @@ def read_image(
     Raises ImageError.
     """
     with open_picture(path, ImageError) as picture:
-        _check_mode(path, picture)
+        _check_form(path, picture)
         turn = _turn(picture)
         if height is not None and width is not None:
             # libjpeg's smaller inverse DCT leaves as much aliasing as an area mean: 45% of a wave
@@ -183,7 +183,7 @@ def read_image(
 def inspect_image(path: Path | str) -> ImageFacts:
     """Decode a photograph to its last byte and say what it holds. Raises ImageError."""
     with open_picture(path, ImageError) as picture:
-        _check_mode(path, picture)
+        _check_form(path, picture)
         width, height = picture.size
         mode = picture.mode
         turn = _turn(picture)
@@ -196,7 +196,10 @@ def inspect_image(path: Path | str) -> ImageFacts:
     return ImageFacts(height=height, width=width, mode=mode, turned=turn is not None)
 
 
-def _check_mode(path: Path | str, picture: Image.Image) -> None:
+def _check_form(path: Path | str, picture: Image.Image) -> None:
+    # Not yet a JPEG, which is decoded smaller. Of a PNG the EXIF alone decodes the whole picture.
+    if picture.format not in ("JPEG", "MPO"):
+        check_pixels(path, picture, ImageError)
     if picture.mode not in _MODES:
         rule = "a photograph of 8 bits per channel (RGB, RGBA, CMYK, gray or palette)"
         raise ImageError(path, rule, f"mode {picture.mode}", "save it as an 8-bit RGB picture")

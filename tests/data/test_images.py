@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,18 @@ def test_a_jpeg_of_any_size_is_read_smaller(tmp_path: Path) -> None:
     assert read_image(path, 384, 512).shape == (1625, 1750, 3)
     with pytest.raises(ImageError, match="at most 178 megapixels"):
         read_image(path)
+
+
+def test_a_png_that_says_it_is_enormous_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 2**31 - 1, 2**30)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    for read in (read_image, inspect_image):
+        with pytest.raises(ImageError, match="megapixels"):
+            read(path)
 
 
 def test_large_pictures_are_read_without_a_warning(
