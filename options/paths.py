@@ -166,19 +166,27 @@ def open_file(path: Path | str, most: int | None = None) -> BinaryIO:
     A pipe or a device may have no end, and to open a pipe alone may take for ever. A file with
     holes may say that it has more bytes than memory or patience.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    found = os.fstat(handle)
-    fault: tuple[int, str] | None = None
-    if stat.S_ISDIR(found.st_mode):
-        fault = errno.EISDIR, "a folder"
-    elif not stat.S_ISREG(found.st_mode):
-        fault = errno.ESPIPE, "a pipe or a device"
-    elif most is not None and found.st_size > most:
-        fault = errno.EFBIG, f"{found.st_size >> 20} MB, more than {most >> 20}"
-    if fault is not None:
+    file = os.fdopen(_open(path, os.O_RDONLY), "rb")
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        file.close()
+        raise OSError(errno.EFBIG, f"{size >> 20} MB, more than {most >> 20}", str(path))
+    return file
+
+
+def open_to_append(path: Path | str) -> int:
+    """Open a file, or make it, to append to; the descriptor. OSError as `open_file`."""
+    return _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def _open(path: Path | str, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise OSError(*fault, str(path))
-    return os.fdopen(handle, "rb")
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ESPIPE
+        raise OSError(number, _FAULTS[number][0], str(path))
+    return handle
 
 
 def read_bytes(path: Path | str) -> bytes:

@@ -158,7 +158,8 @@ class _Lines:
         try:
             if self._handle is None:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._handle = os.open(self.path, flags, 0o666)
+                # O_NONBLOCK: a pipe that nobody reads is an error, not a wait
+                self._handle = os.open(self.path, flags | os.O_NONBLOCK, 0o666)
             _write_whole(self._handle, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self.close()  # opened anew: the file may be another when it can be written again

@@ -28,7 +28,7 @@ from data.files import write_bytes, write_text
 from data.locks import is_held, warn_of_no_locks
 from data.ownership import check_claim, claim_folder
 from options.errors import UserError
-from options.paths import open_file, parse_json, read_bytes, read_file
+from options.paths import open_file, open_to_append, parse_json, read_bytes, read_file
 from options.run import RUN_GROUPS, RunOptions
 
 # May differ from one start of a run to the next without a word.
@@ -127,7 +127,7 @@ class RunFolder:
             claim_folder(self.path, KIND)
             for folder in (self.path, self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "ab")  # noqa: SIM115 held until the end
+            self._lock = os.fdopen(open_to_append(self.path / ".lock"), "ab")
         except OSError as error:
             raise UserError(
                 f"the run's folder must be writable: {self.path}: {error.strerror}; see "
@@ -170,7 +170,7 @@ class RunFolder:
         """Write down what is started, and on what."""
         write_text(self.options_path, options.to_json())
         write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-        with open(self.path / "command.txt", "a", encoding="utf-8") as file:
+        with os.fdopen(open_to_append(self.path / "command.txt"), "a", encoding="utf-8") as file:
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             file.write(f"{now}  {shlex.join(argv)}\n")
 
