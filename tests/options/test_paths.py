@@ -79,7 +79,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     assert "got a folder. Name a file." in _one_line(read_file, tmp_path)
     assert "got 40960 MB, more than 256." in _one_line(read_file, tmp_path / "holes")
     for name in ("pipe", "zeros"):
-        with pytest.raises(OSError, match="a pipe or a device|No such device"):
+        with pytest.raises(OSError, match=r"a pipe or a device|No such device"):
             open_to_append(tmp_path / name)
     with open_file(tmp_path / "holes") as file:
         assert file.read(3) == bytes(3)
