@@ -184,7 +184,9 @@ def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(path)))
     from training.preparation import describe_run, with_first_id
+    from training.run_folder import RunFolder
 
+    RunFolder(options.training.results_path, str(options.training.name)).check()
     print(describe_run(with_first_id(options), schedule))
     return 0
 

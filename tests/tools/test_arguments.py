@@ -101,13 +101,6 @@ def test_other_codes_flags_and_faults_pass() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         fails()
 
-    @exit_codes(stopped="stopped")
-    def asks(argv: Sequence[str] | None = None) -> int:
-        raise FileNotFoundError(2, "No such file", "a.txt")
-
-    with pytest.raises(FileNotFoundError):
-        asks()
-
 
 def test_a_wrong_flag_of_a_tool_raises_one_line() -> None:
     with pytest.raises(UserError, match="unrecognized arguments: --sizes; --help lists the flags"):

@@ -381,7 +381,7 @@ def test_one_of_several_networks(tmp_path: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert main([str(path), str(tmp_path / "back"), "--to", "torch"]) == 0
     names = sorted(item.name for item in (tmp_path / "back").iterdir())
-    assert names == ["all_net_E.pth", "all_net_G.pth"]
+    assert names == [".jittor-landscape.json", "all_net_E.pth", "all_net_G.pth"]
     assert main([*command, "--key", "netD"]) == 2
     assert "--key: expected netG (SPADE generator), netE.module" in capsys.readouterr().err
     assert main([str(source), str(case.target), "--key", "netG"]) == 2

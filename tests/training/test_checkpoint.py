@@ -146,7 +146,8 @@ def test_what_a_person_keeps_among_the_checkpoints_stays(
         save_state(folder, learner, Progress(step=epoch), {})
     now = {path.name for path in folder.iterdir()}
     assert now - kept - {"state-00000001"} == {
-        *("generator-0006.safetensors", "generator-0007.safetensors", "state-00000007")
+        *("generator-0006.safetensors", "generator-0007.safetensors"),
+        *("state-00000006", "state-00000007"),
     }
     assert kept <= now and (folder / "state-00000001-backup/progress.json").is_file()
     assert [path.name for path in (folder / "state-00000001").iterdir()] == ["notes.txt"]
@@ -420,7 +421,7 @@ def test_a_pointer_that_cannot_be_read(two_states: Path) -> None:
     for name, read in (("state", find_state), ("latest", latest_snapshot)):
         (two_states / name).unlink()
         (two_states / name).mkdir()
-        with pytest.raises(UserError, match=rf"/{name}: cannot be read: Is a directory"):
+        with pytest.raises(UserError, match=rf"/{name}: cannot be read: a folder"):
             read(two_states)
 
 
