@@ -51,7 +51,7 @@ NUMBERS = ["nan", "inf", "-1", "0", "1e400", "-0.0", "1" * 5000, "٣", "0x10", "
 def damage(path: Path, kind: str, random: Random) -> str:
     """Damage one file as files of its kind get damaged; the name of what was done."""
     chosen = random.choice([*ANY, *OWN[kind], *OWN[kind], *OWN[kind]])
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return "gone already"
     try:
         chosen(path, random)
