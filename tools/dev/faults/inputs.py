@@ -188,7 +188,7 @@ def of_states(case: Case, place: Path, random: random.Random) -> None:
     """Files of a run that is resumed."""
     shutil.copytree(place / "in/results/r", place / "out/r")
     checkpoints = place / "out/r/checkpoints"
-    state = next(path for path in checkpoints.iterdir() if path.is_dir())
+    state = checkpoints / (checkpoints / "state").read_text().strip()
     kinds = {
         state / "state.safetensors": "tensors",
         state / "progress.json": "json",
