@@ -57,15 +57,18 @@ class Difference:
 def draw(recipe: dict[str, Any]) -> NDArray[Any]:
     """The array a recipe describes.
 
-    kind "uniform": float32, uniform in [low, high). "unit": float32, uniform in [-1, 1) scaled to
-    length 1. "blocks": int32 (N, H, W) ids below `high` in rectangles, a tenth of them speckled.
+    kind "uniform": float32, uniform in [low, high); `rows` along `axis` have seeds of their own.
+    "unit": float32, uniform in [-1, 1) scaled to length 1. "blocks": int32 (N, H, W) ids below
+    `high` in rectangles, `speckles` of them (a tenth where not given) on their own.
     """
-    # RandomState's streams are frozen by NumPy's compatibility policy, unlike default_rng's.
     random = np.random.RandomState(recipe["seed"])
     shape = tuple(recipe["shape"])
     if recipe["kind"] == "uniform":
-        values = recipe["low"] + (recipe["high"] - recipe["low"]) * random.random_sample(shape)
-        return values.astype(np.float32)
+        values = draw_uniform(recipe, recipe["seed"], shape)
+        for row, seed in recipe.get("rows", {}).items():
+            rows = np.moveaxis(values, recipe["axis"], 0)
+            rows[int(row)] = draw_uniform(recipe, seed, rows.shape[1:])
+        return values
     if recipe["kind"] == "unit":
         values = 2 * random.random_sample(shape) - 1
         return (values / np.sqrt(np.sum(values * values))).astype(np.float32)
@@ -79,8 +82,17 @@ def draw(recipe: dict[str, Any]) -> NDArray[Any]:
                 picture[top : top + tall, left : left + wide] = random.randint(0, recipe["high"])
         # On even areas alone the gradients of the first layers cancel down to rounding errors.
         speckles = random.randint(0, recipe["high"], shape)
-        return np.where(random.random_sample(shape) < 0.1, speckles, ids).astype(np.int32)
+        share = recipe.get("speckles", 0.1)
+        return np.where(random.random_sample(shape) < share, speckles, ids).astype(np.int32)
     raise ValueError(f"unknown recipe kind: {recipe['kind']!r}")
+
+
+def draw_uniform(recipe: dict[str, Any], seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Numbers as a recipe of the kind "uniform" has them, of a seed and a shape of their own."""
+    # RandomState's streams are frozen by NumPy's compatibility policy, unlike default_rng's.
+    random = np.random.RandomState(seed)
+    values = recipe["low"] + (recipe["high"] - recipe["low"]) * random.random_sample(shape)
+    return np.asarray(values, np.float32)
 
 
 def settle(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

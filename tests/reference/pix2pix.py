@@ -60,10 +60,10 @@ class UNet(nn.Module):
         inner = self.down[level](x)
         if level > 0 and not innermost:
             inner = self.down_norms[level - 1](inner)
+        parts = [inner]
         if not innermost:
-            below = self._level(level + 1, F.leaky_relu(inner, LEAKY_SLOPE))
-            inner = torch.cat([inner, below], dim=1)
-        result = self.up[level](F.relu(inner))
+            parts.append(self._level(level + 1, F.leaky_relu(inner, LEAKY_SLOPE)))
+        result = self.up[level](torch.cat([F.relu(part) for part in parts], dim=1))
         if level > 0:
             result = self.up_norms[level - 1](result)
         if self.noise is not None and self.depth - level <= self.DROPPED:
