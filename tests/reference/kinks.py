@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 # A kink is near within so many times the typical error there of float64 on inputs and weights
-# moved by some times float32's rounding; float32's own is 1 to 5 times smaller still.
+# moved by some times float32's rounding; float32's own is mostly 1 to 5 times smaller still.
 REACH = 8.0
 # So many kinks are looked at first, then twice as many and so on: a search that finds one is short.
 WINDOW = 16
