@@ -34,7 +34,8 @@ from data.images import PictureError, describe_fault, inspect_image
 from data.labels import Colors, read_colored_label, read_instances, read_label
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import parse_json, path_error, read_bytes, show_path
+from options.json_text import parse_json
+from options.paths import path_error, read_bytes, show_path
 
 _ASPECT_TOLERANCE = 0.01
 _CACHE_VERSION = 2

@@ -37,7 +37,8 @@ from typing import IO, Any, BinaryIO
 
 from data.files import alone_in, write_bytes, write_text
 from options.errors import UserError
-from options.paths import parse_json, read_bytes
+from options.json_text import parse_json
+from options.paths import read_bytes
 
 MARKER = ".jittor-landscape.json"
 FORMAT = "jittor-landscape output 1"

@@ -20,7 +20,8 @@ from typing import TypeVar
 
 from data.folders import PICTURE_SUFFIXES, Pair, Photograph
 from options.errors import UserError
-from options.paths import exists, expand, is_file, parse_json, read_file, show_path
+from options.json_text import parse_json
+from options.paths import exists, expand, is_file, read_file, show_path
 
 Item = TypeVar("Item", bound=Pair | Photograph)
 

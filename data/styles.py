@@ -18,7 +18,8 @@ from data.loader import read_layout
 from data.transforms import resize_layout
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import is_file, parse_json, read_file, show_path
+from options.json_text import parse_json
+from options.paths import is_file, read_file, show_path
 
 TABLE_NAMES = ("label_to_img.json", "label_to_image.json")
 # Rows and columns of the grid, and of the pixels looked at in each of its cells.

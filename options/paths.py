@@ -8,13 +8,12 @@ read_file("list.txt")       # its bytes
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from options.errors import UserError
 
@@ -193,14 +192,6 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the bytes of a list, a table or another text; OSError as `open_file`."""
     with open_file(path, MOST_BYTES) as file:
         return file.read()
-
-
-def parse_json(text: str | bytes, **settings: Any) -> Any:
-    """Parse JSON; ValueError for what is none, such as brackets without end."""
-    try:
-        return json.loads(text, **settings)
-    except RecursionError:
-        raise ValueError("values nested too deeply") from None
 
 
 def read_file(path: Path | str, expected: str = "a readable file") -> bytes:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from options.errors import UserError, quote
-from options.paths import parse_json
+from options.json_text import parse_json
 
 # Of what is counted: a number above it is a slip of the hand, and no array could hold so many.
 MOST = 10**9

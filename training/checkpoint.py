@@ -31,7 +31,8 @@ import numpy as np
 
 from data.files import write_text
 from options.errors import UserError
-from options.paths import parse_json, read_bytes
+from options.json_text import parse_json
+from options.paths import read_bytes
 from options.run import RunOptions
 from training.file_kind import weights_kind
 from training.finite import require_finite

@@ -28,7 +28,8 @@ from data.files import write_bytes, write_text
 from data.locks import is_held, warn_of_no_locks
 from data.ownership import check_claim, claim_folder
 from options.errors import UserError
-from options.paths import open_file, open_to_append, parse_json, read_bytes, read_file
+from options.json_text import parse_json
+from options.paths import open_file, open_to_append, read_bytes, read_file
 from options.run import RUN_GROUPS, RunOptions
 
 # May differ from one start of a run to the next without a word.

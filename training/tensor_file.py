@@ -22,7 +22,8 @@ import numpy as np
 
 from data.files import replace_file
 from options.errors import UserError
-from options.paths import open_file, parse_json
+from options.json_text import parse_json
+from options.paths import open_file
 from training.file_kind import HEADER_LIMIT, weights_kind
 from training.short_floats import BFLOAT16, FLOAT8, item_size, read_short_floats
 

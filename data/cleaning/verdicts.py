@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from data.cleaning.duplicates import Links, choose_of_group, group_layouts
 from options.errors import UserError
-from options.paths import parse_json, read_bytes
+from options.json_text import parse_json
+from options.paths import read_bytes
 
 Worse = Literal["high", "low"]
 

@@ -25,7 +25,8 @@ from data.synthetic.noise import stream
 from data.synthetic.picture import LARGEST, SMALLEST, draw_pair, style_of
 from data.workers import Progress, run_all
 from options.errors import UserError
-from options.paths import parse_json, read_bytes
+from options.json_text import parse_json
+from options.paths import read_bytes
 
 # Raised whenever the same seed draws other pictures than before.
 VERSION = 1

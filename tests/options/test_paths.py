@@ -23,7 +23,6 @@ from options.paths import (
     look_up,
     open_file,
     open_to_append,
-    parse_json,
     read_file,
     show_path,
 )
@@ -83,12 +82,6 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             open_to_append(tmp_path / name)
     with open_file(tmp_path / "holes") as file:
         assert file.read(3) == bytes(3)
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "1" * 10_000, "", "NaN,"])
-def test_what_is_no_json_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_json(text)
 
 
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:
