@@ -151,17 +151,20 @@ def kill_at_random(work: Path, kills: int, seed: int) -> Row:
     while row.tried < kills:
         reference, results = work / f"unbroken-{runs}", work / f"killed-{runs}"
         started = time.monotonic()
-        code, output = run.finish(reference, runs)
-        whole = time.monotonic() - started
-        if code != 0:
-            row.failures.append(f"unbroken run, seed {runs}: exit {code}: {output[-200:]}")
+        process = run.start(reference, runs)
+        while process.poll() is None and not (reference / "r/stats.jsonl").is_file():
+            time.sleep(0.05)
+        to_first_step = time.monotonic() - started
+        if process.wait() != 0:
+            output = reference.with_name(reference.name + "-output.txt").read_text()
+            row.failures.append(f"unbroken run, seed {runs}: exit {process.returncode}: {output}")
             break
         ended = False
         while not ended:
             process = run.start(results, runs)
             try:
-                # Most of the moments lie behind the start, in steps and checkpoints.
-                process.wait(timeout=random_moment.uniform(0.0, 0.6 * whole))
+                # Half of the moments lie in the start, half in steps and checkpoints.
+                process.wait(timeout=random_moment.uniform(0.0, 2 * to_first_step))
                 ended = True
             except subprocess.TimeoutExpired:
                 end(process)
