@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[3]
 FOUND = {
     23: "a pipe in the place of a snapshot was waited for",
     63: "a pipe in the place of drop.txt was waited for",
+    204: "a style photograph of 40 GB, all holes, was hashed for minutes",
+    401: "a PNG that says it has 3.6 gigapixels was decoded to look for its EXIF",
     505: "a photograph of 40 GB, all holes, was read into memory to be hashed",
-    603: "a PNG that says it has 3.6 gigapixels was decoded to look for its EXIF",
+    603: "a style photograph that says it has 3.6 gigapixels was decoded likewise",
     640: "a pipe in the place of a run's command.txt was waited for",
 }
 
