@@ -20,7 +20,7 @@ import numpy as np
 
 from tools.dev.faults.shim import Deed, Shim, end
 from training.checkpoint import find_state
-from training.tensor_file import read_tensors
+from training.tensor_file import read_metadata, read_tensors
 
 ROOT = Path(__file__).resolve().parents[3]
 ALLOWED_EXITS = (0, 1, 2, 130, 143)
@@ -111,10 +111,19 @@ class TinyRun:
 
 
 def differences(results: Path, reference: Path) -> list[str]:
-    """What a finished run has otherwise than an unbroken one: weights, state, losses of a step."""
-    found = []
+    """What a finished run has otherwise than an unbroken one: weights, state, losses of a step.
+
+    Of the snapshots those count that both wrote after the same step, the last one among them: one
+    in the middle of an epoch is written when the clock says so.
+    """
+    found: list[str] = []
     ours, theirs = results / "r/checkpoints", reference / "r/checkpoints"
-    names = sorted(path.name for path in theirs.glob("generator-*.safetensors"))
+    steps, wanted = (
+        {path.name: read_metadata(path)["step"] for path in place.glob("generator-*.safetensors")}
+        for place in (ours, theirs)
+    )
+    last = max(wanted)
+    names = sorted(name for name in wanted if name == last or steps.get(name) == wanted[name])
     mine, other = find_state(ours), find_state(theirs)
     assert mine is not None and other is not None
     pairs = [(ours / name, theirs / name) for name in names]
