@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -16,8 +17,10 @@ from PIL import Image
 from tools.dev.faults import damage, inputs
 from tools.dev.faults.inputs import Case, prepare_case, run_case
 from tools.dev.faults.shim import Deed, Shim
-from tools.dev.faults.training import COLUMNS, FLAGS
+from tools.dev.faults.training import COLUMNS, FLAGS, differences
 from tools.make_demo_data import make
+from training.checkpoint import PROGRESS, STATE, STATE_FORMAT, TENSORS
+from training.phases import Progress
 from training.tensor_file import write_tensors
 from training.torch_file import write_torch
 
@@ -116,6 +119,43 @@ def test_each_damage_does_something_and_the_seed_decides(tmp_path: Path, kind: s
         if chosen is not damage.zip_entry:  # which writes the time into the zip
             names = [[name for name, _ in content] for content in contents]
             assert names[0] == names[1], chosen.__name__
+
+
+def write_run(results: Path, steps: dict[int, int], value: float) -> None:
+    """A run's checkpoints and losses: of each epoch a snapshot after so many steps."""
+    folder = results / "r/checkpoints"
+    state = folder / "state-00000009"
+    state.mkdir(parents=True)
+    arrays = {"x": np.full(3, value, np.float32)}
+    for epoch, step in steps.items():
+        write_tensors(folder / f"generator-{epoch:04d}.safetensors", arrays, {"step": str(step)})
+    checksum = write_tensors(state / TENSORS, arrays, {})
+    content = {
+        "format": STATE_FORMAT,
+        "bytes": (state / TENSORS).stat().st_size,
+        "crc32": checksum,
+        "progress": Progress(step=9).to_dict(),
+        "counts": {},
+        "extra": {},
+    }
+    (state / PROGRESS).write_text(json.dumps(content))
+    (folder / STATE).write_text(state.name)
+    (results / "r/stats.jsonl").write_text('{"step": 1, "losses": {"gan": 0.5}}\n')
+
+
+def test_runs_that_differ_are_told_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", {1: 4, 2: 7, 3: 9}, 1.0)
+    write_run(tmp_path / "same", {1: 4, 2: 8, 3: 9}, 1.0)
+    write_run(tmp_path / "other", {1: 4, 2: 7}, 2.0)
+    assert differences(tmp_path / "same", tmp_path / "one") == []
+    found = differences(tmp_path / "other", tmp_path / "one")
+    assert [text.split(":")[0] for text in found] == [
+        *(f"generator-000{n}.safetensors" for n in (1, 2)),
+        "generator-0003.safetensors is missing",
+        "state.safetensors",
+    ]
+    (tmp_path / "same/r/stats.jsonl").write_text("")
+    assert differences(tmp_path / "same", tmp_path / "one") == ["stats.jsonl: losses differ"]
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def _as_image(path: Path, random: Random) -> Image.Image:
 
 def other_mode(path: Path, random: Random) -> None:
     image = _as_image(path, random).convert("L")
-    mode = random.choice(["1", "L", "P", "RGB", "RGBA", "LA", "I", "I;16"])
+    mode = random.choice(["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I;16"])
     image.convert(mode).save(path, "PNG")
 
 
