@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shlex
@@ -286,7 +287,11 @@ class State:
             arrays = self.read()
         except (OSError, UserError) as error:
             raise UserError(_say_damaged(self.path.parent, self.path.name, error)) from None
-        learner.load(arrays, self.counts, str(path))
+        try:
+            learner.load(arrays, self.counts, str(path))
+        except KeyError as error:
+            missing = KeyError(f"{PROGRESS} lacks the count {error}")
+            raise UserError(_say_damaged(self.path.parent, self.path.name, missing)) from None
 
     def read(self) -> dict[str, np.ndarray]:
         """The values; UserError or OSError if they are not those that were written, or finite."""
@@ -330,6 +335,9 @@ def _read_state(path: Path) -> State:
         raise ValueError(f"{TENSORS} has {size} of {content['bytes']} bytes")
     read_metadata(path / TENSORS)
     counts, extra = dict(content["counts"]), dict(content["extra"])
+    for name, count in counts.items():
+        if type(count) not in (int, float) or not 0 <= count < math.inf:
+            raise ValueError(f"the count {name} is {count!r:.40}")
     return State(path, progress, counts, extra, int(content["crc32"]))
 
 

@@ -7,6 +7,7 @@ print(describe_plan(phases, Progress()))
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,9 +40,25 @@ class Progress:
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Progress:
-        """Read back `to_dict()`; KeyError or TypeError where it is something else."""
+        """Read back `to_dict()`; KeyError, TypeError or ValueError if it is something else."""
         phases = tuple(Phase(**phase) for phase in tree["phases"])
-        return cls(**{**tree, "phases": phases})
+        progress = cls(**{**tree, "phases": phases})
+        _check_values(progress, cls())
+        for phase in phases:
+            _check_values(phase, Phase("I", 1, 1, "total", 1e-4))
+        return progress
+
+
+def _check_values(found: Progress | Phase, sound: Progress | Phase) -> None:
+    """Raise TypeError or ValueError unless each field has the kind of a sound one's value."""
+    for name, example in vars(sound).items():
+        value = getattr(found, name)
+        if isinstance(example, float):
+            value = float(value) if isinstance(value, int | float) else value
+        if type(value) is not type(example):
+            raise TypeError(f"{name} is {value!r:.40}")
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,27 @@ def test_batches_are_shared_evenly() -> None:
     check_batch_sizes(MAIN.phases[:1], 2)
     with pytest.raises(UserError, match=r"phase II has a batch of 3 for 2 .* 2 or 4"):
         check_batch_sizes(MAIN.phases, 2)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"step": None},
+        {"step": -1},
+        {"epoch": "2"},
+        {"epoch": True},
+        {"seconds": float("nan")},
+        {"pairs": 3},
+        {"phases": [{"name": "I"}]},
+        {"phases": [["I"]]},
+        {"phases": [asdict(Phase("I", 2, 2, "total", 1e-3)) | {"batch_size": None}]},
+        {"unknown": 1},
+    ],
+)
+def test_a_damaged_progress_is_refused(damage: dict[str, Any]) -> None:
+    tree = Progress(step=7, epoch=2).to_dict() | damage
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Progress.from_dict(tree)
 
 
 def test_progress_goes_through_json() -> None:

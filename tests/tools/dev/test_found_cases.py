@@ -15,6 +15,7 @@ FOUND = {
     204: "a style photograph of 40 GB, all holes, was hashed for minutes",
     401: "a PNG that says it has 3.6 gigapixels was decoded to look for its EXIF",
     505: "a photograph of 40 GB, all holes, was read into memory to be hashed",
+    525: "a state whose progress.json had no step was resumed from",
     603: "a style photograph that says it has 3.6 gigapixels was decoded likewise",
     640: "a pipe in the place of a run's command.txt was waited for",
 }
