@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from data.files import alone_in, write_bytes, write_text
+from data.locks import is_held
 from options.errors import UserError
 from options.json_text import parse_json
 from options.paths import read_bytes
@@ -254,12 +255,13 @@ class Partial:
             try:
                 # Not flock: helper processes that outlive a kill would inherit it.
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise UserError(
-                    f"{self.output}: another process draws the same files there; wait, or stop it"
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+            except OSError as error:
+                # A file system without locks gives none: the work goes on.
+                if is_held(error):
+                    raise UserError(
+                        f"{self.output}: another process draws the same files there; wait, or "
+                        "stop it"
+                    ) from None
             path = self.path / self.LIST
             torn = path.is_file() and not path.read_bytes().endswith(b"\n")
             self._list = stack.enter_context(path.open("ab"))

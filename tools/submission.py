@@ -55,6 +55,7 @@ from data.styles import StyleTable, build_layout_index, find_style_table, styles
 from data.transforms import instance_edges, resize_layout
 from data.workers import run_all
 from options.errors import Failure, UserError
+from options.paths import show_path
 from options.run import DataOptions, TestOptions
 from tools.progress import ProgressBar
 from training.checkpoint import Snapshot, latest_snapshot, read_snapshot
@@ -168,7 +169,7 @@ def plan_submission(options: TestOptions) -> SubmissionPlan:
     if renamed:
         plan.notes.append(
             f"note: {len(renamed)} names hold characters that a zip does not carry to every "
-            f"system; in {ZIP_NAME} {_shown(renamed[0].name)} is called {renamed[0].zip_name}; "
+            f"system; in {ZIP_NAME} {show_path(renamed[0].name)} is called {renamed[0].zip_name}; "
             "to have names of your own, rename the layouts (convmv does it for GBK names)"
         )
     return plan
@@ -351,7 +352,7 @@ def draw_jobs(
                 try:
                     image = draw(job)
                 except Failure as error:
-                    source, snapshot = _shown(str(job.source_path)), plan.snapshot.path
+                    source, snapshot = show_path(job.source_path), plan.snapshot.path
                     raise Failure(
                         f"{source}: {error}; try --weights raw, or a snapshot before {snapshot}"
                     ) from None
@@ -461,17 +462,11 @@ def _check_names(paths: Sequence[Path], output_path: Path, suffix: str) -> None:
             other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), path)
             if other is not path:
                 raise UserError(
-                    f"{_shown(str(path))}: expected image names that differ on every system, got "
-                    f"{_shown(other.stem)}{suffix} and {_shown(path.stem)}{suffix}; rename one"
+                    f"{show_path(path)}: expected image names that differ on every system, got "
+                    f"{show_path(other.stem)}{suffix} and {show_path(path.stem)}{suffix}; "
+                    "rename one"
                 )
     OutputFolder(output_path, FIX).check(path.stem + suffix for path in paths)
-
-
-def _shown(text: str) -> str:
-    """A name in one line, in whatever encoding: what cannot be printed as an escape."""
-    return "".join(
-        c if c.isprintable() or (c.isspace() and ord(c) > 31) else ascii(c)[1:-1] for c in text
-    )
 
 
 def _say_stretched(
@@ -488,7 +483,7 @@ def _say_stretched(
         if off:
             (path, shape), count = off[0], len(off)
             lines.append(
-                f"note: {count} of {len(paths)} {what}s are stretched: {_shown(path.name)} is "
+                f"note: {count} of {len(paths)} {what}s are stretched: {show_path(path.name)} is "
                 f"{shape[0]} x {shape[1]} (height x width), its image is {verb} at "
                 f"{size[0]} x {size[1]}"
             )
