@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from data.classes import CONTEST_CLASSES
 from data.folders import Pair, Photograph
 from data.images import read_image
-from data.labels import LabelError, read_instances, read_label
+from data.labels import Colors, LabelError, read_colored_label, read_instances
 from data.transforms import (
     crop,
     flip,
@@ -68,8 +68,23 @@ def read_layout(
     The id `first_id` becomes class 0, `unknown_label` class `classes`. Raises LabelError if the
     file cannot be read or has another id outside first_id..first_id+classes-1.
     """
+    layout, _ = read_colored_layout(
+        path, classes=classes, unknown_label=unknown_label, first_id=first_id
+    )
+    if height is not None and width is not None:
+        layout = resize_layout(layout, height, width)
+    return map_unknown(layout, classes, unknown_label, first_id)
+
+
+def read_colored_layout(
+    path: Path | str, *, classes: int, unknown_label: int | None, first_id: int
+) -> tuple[NDArray[np.int32], Colors]:
+    """Read a layout's ids int32 (H, W), as stored, and the color of each id of an indexed one.
+
+    Raises LabelError as `read_layout` does.
+    """
     end = first_id + classes
-    layout = read_label(path, end)
+    layout, colors = read_colored_label(path, end)
     if int(layout.max()) >= end or first_id:
         wrong = (layout < first_id) | (layout >= end)
         wrong &= layout != (-1 if unknown_label is None else unknown_label)
@@ -81,9 +96,7 @@ def read_layout(
             value = f"id {layout[row, column]} at row {row}, column {column}"
             fix = "fix the label, or see --classes, --first-id and --unknown-label of the training"
             raise LabelError(path, f"ids {allowed}", value, fix)
-    if height is not None and width is not None:
-        layout = resize_layout(layout, height, width)
-    return map_unknown(layout, classes, unknown_label, first_id)
+    return layout, colors
 
 
 def read_photograph(path: Path | str, height: int, width: int) -> NDArray[np.uint8]:

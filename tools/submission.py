@@ -48,8 +48,8 @@ from data.folders import (
     stem_of,
 )
 from data.images import PictureError, inspect_image
-from data.labels import Colors, read_colored_label, read_instances
-from data.loader import read_layout, read_photograph
+from data.labels import Colors, read_instances
+from data.loader import read_colored_layout, read_layout, read_photograph
 from data.ownership import OVERVIEW, OutputFolder, Partial, stamp_of
 from data.styles import StyleTable, build_layout_index, find_style_table, styles_from_table
 from data.transforms import instance_edges, resize_layout
@@ -572,9 +572,9 @@ class _LayoutChecker:
 
     def __call__(self, path: Path) -> _Facts | str:
         try:
-            height, width = read_layout(path, **self.reading).shape
-            end = self.reading["classes"] + self.reading["first_id"]
-            return _Facts((height, width), read_colored_label(path, end)[1])
+            layout, colors = read_colored_layout(path, **self.reading)
+            height, width = layout.shape
+            return _Facts((height, width), colors)
         except PictureError as error:
             return str(error)
 
