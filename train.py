@@ -1,10 +1,10 @@
-"""Train a generator of landscapes from layouts, then draw the test layouts.
+"""Train a generator of landscapes from layouts, then generate the images of the test layouts.
 
     bash train.sh                                               the demo dataset, schedule quick
     bash train.sh --data DIR --schedule main --name RUN         the contest's run
-    python train.py --input_path DIR --dry-run                  says what would happen
+    python train.py --input_path DIR --dry-run                  prints the plan and stops
 
-The same command again goes on where it stopped.
+The same command again resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from options.command_line import parse_train
-from options.errors import UserError
 from options.paths import exists, expand
-from options.run import RunOptions, TestOptions
 from options.schedule import Schedule, load_schedule
-from tools.arguments import exit_codes
-from tools.supervise import supervise
+from options.test import TestOptions
+from options.train import RunOptions
+from runtime.program import exit_codes
+from runtime.supervise import supervise
 
 DEMO_PAIRS = 240
 DEMO_TEST_LAYOUTS = 12
 DEMO_SIZE = (192, 256)  # height, width: twice that of schedule quick
 
 
-@exit_codes(stopped="stopped; the same command goes on from what is saved")
+@exit_codes(stopped="stopped; the same command resumes from the last checkpoint")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 what the user must mend, 1 a failed training, 130 or 143 a stopped one."""
+    """Exit code 0; 2 for a user error, 1 for a failed training, 130 or 143 after a signal."""
     notes: list[str] = []
-    options = parse_train(sys.argv[1:] if argv is None else argv, say=notes.append)
+    options = parse_train(sys.argv[1:] if argv is None else argv, log=notes.append)
     schedule = load_schedule(options.training.schedule, options.data.task)
     if options.training.dry_run:
         print(*notes, sep="\n", end="\n" * bool(notes))
-        return say_what_would_happen(options, schedule)
+        return dry_run(options, schedule)
     return run(options, schedule, notes)
 
 
 def run(options: RunOptions, schedule: Schedule, notes: Sequence[str] = ()) -> int:
-    """Draw the demo dataset where none is given, clean, check, train, make the submission."""
-    from tools.set_up import check_machine
-    from tools.start import check_precision, least_capability, rank_in_job, start_jittor
-    from training.preparation import check_cheaply, with_first_id
+    """Generate the demo dataset if none is given, clean, check, train, make the submission."""
+    from runtime.checks import check_machine
+    from runtime.start import check_precision, least_capability, rank_in_job, start_jittor
+    from training.preflight import check_inputs, complete_options
     from training.run_folder import RunFolder
 
     check_machine()
@@ -52,36 +52,42 @@ def run(options: RunOptions, schedule: Schedule, notes: Sequence[str] = ()) -> i
         print(options.describe(), schedule.describe(), *notes, sep="\n\n", end="\n\n", flush=True)
         RunFolder(options.training.results_path, str(options.training.name)).check()
         if options.data.input_path is None:
-            draw_demo_data(demo_path(options))
-    if options.data.input_path is None:
-        options = replace(options, data=replace(options.data, input_path=str(demo_path(options))))
-    # Recorded in snapshots and options.json, which may be read from another folder.
-    place = str(expand(str(options.data.input_path)).absolute())
-    options = replace(options, data=replace(options.data, input_path=place))
+            make_demo_data(demo_path(options))
+    options = with_absolute_input(options)
     if rank == 0:
-        options = with_first_id(options)
-        missing = check_cheaply(options, schedule, processes)
+        options = complete_options(options)
+        missing = check_inputs(options, schedule, processes)
         if missing:
             make_missing_selections(options, missing)
-    route = start_jittor(options.training.device)
-    check_precision(options.training.precision, route, least_capability())
-    outcome = train_run(options, schedule, route.device)
+    backend = start_jittor(options.training.device)
+    check_precision(options.training.precision, backend, least_capability())
+    outcome = train_run(options, schedule, backend.device)
     if outcome == 0 and rank == 0:
         return finish(options, schedule)
     return outcome
 
 
-def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None:
-    """Clean the dataset, so that the subsets that the schedule needs are there.
+def with_absolute_input(options: RunOptions) -> RunOptions:
+    """The options with an absolute input path, the demo dataset's by default.
 
-    They are written into the run's folder where the dataset's is read-only.
+    Snapshots and options.json record it, and may be read from another folder.
     """
-    from tools.filter_dataset import make_selections, why_not_writable
+    given = options.data.input_path
+    path = expand(str(demo_path(options) if given is None else given)).absolute()
+    return replace(options, data=replace(options.data, input_path=str(path)))
+
+
+def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None:
+    """Clean the dataset to make the subsets that the schedule needs.
+
+    They go into the run's folder if the dataset's is read-only.
+    """
+    from data.cleaning.pipeline import make_selections, why_not_writable
     from training.run_folder import RunFolder
 
     data = options.data
     place = expand(str(data.input_path)) / "selections"
-    # What a person has put there already, such as keep.txt, is never passed over.
+    # An existing folder may hold the user's own lists, such as keep.txt, and is used.
     if not exists(place) and why_not_writable(place):
         place = RunFolder(options.training.results_path, str(options.training.name)).selections
         print(f"the dataset is read-only: its selections are written into {place}")
@@ -94,32 +100,33 @@ def make_missing_selections(options: RunOptions, missing: Sequence[str]) -> None
         first_id=data.first_id,
         workers=data.workers,
     )
-    print(*made.lines, f"why: {made.output_path / 'report.html'}", sep="\n", end="\n\n", flush=True)
+    report = f"reasons: {made.output_path / 'report.html'}"
+    print(*made.lines, report, sep="\n", end="\n\n", flush=True)
 
 
 def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
-    """Check the pairs, then run the phases; the exit code."""
-    from training import processes
+    """Check the dataset, then run the phases; returns the exit code."""
+    from runtime.stop import Stopped
+    from training import distributed
     from training.log import Log
     from training.loop import TrainingFailed, train
-    from training.preparation import prepare_run, with_first_id
+    from training.preflight import complete_options, prepare_run
     from training.run_folder import RunFolder
-    from training.stop import Stopped
 
-    rank = processes.rank()
+    rank = distributed.rank()
     folder = RunFolder(options.training.results_path, str(options.training.name))
     log = Log(folder, silent=rank > 0)
-    # The first process checks the pairs; the others wait for its answers.
+    # The first process checks the files; the others then read its cached answers.
     preparation = prepare_run(options, schedule, log) if rank == 0 else None
-    processes.wait_for_all()
+    distributed.barrier()
     if preparation is None:
-        options = with_first_id(options, silent=True)
+        options = complete_options(options, silent=True)
         preparation = prepare_run(options, schedule, log, writer=False)
     try:
         if preparation.plan:
             train(preparation, log, device)
         else:
-            log.say(f"run {folder.name}: every phase is done, nothing to train")
+            log.info(f"run {folder.name}: all phases are done")
     except Stopped as stopped:
         return stopped.exit_code
     except TrainingFailed as failure:
@@ -132,77 +139,59 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
 
 
 def finish(options: RunOptions, schedule: Schedule) -> int:
-    """Make the submission where the run is complete and its dataset has test layouts."""
-    from tools.submission import plan_submission, submit
-    from training.preparation import find_progress
+    """Make the submission if the run is complete and its dataset has test data."""
+    from data.content import find_dataset
+    from inference.submission import plan_submission, submit
+    from training.preflight import find_progress
 
     training = options.training
     _, state, _ = find_progress(options, schedule)
     command = f"bash test.sh --name {training.name}"
     print(f"sample sheets: {Path(training.results_path, str(training.name), 'samples')}")
     if state is None or state.progress.epoch <= schedule.last_epoch:
-        print(f"phases are left to train; pictures so far: {command}")
+        print(f"more phases are left to train; images so far: {command}")
         return 0
-    missing, folder = _find_missing_test_data(options)
-    if missing:
-        print(f"the dataset has no {missing}; for a submission: {command} --input_path {folder}")
+    missing = find_dataset(options.data).missing_test_data()
+    if missing is not None:
+        print(f"the dataset has no {missing}; for a submission: {command} --input_path DIR")
         return 0
-    wanted = TestOptions(
-        name=training.name, results_path=training.results_path, device=training.device
+    plan = plan_submission(
+        TestOptions(name=training.name, results_path=training.results_path, device=training.device)
     )
-    plan = plan_submission(wanted)
     print(*plan.notes, sep="\n", end="\n" if plan.notes else "", flush=True)
     return submit(plan)
 
 
-def _find_missing_test_data(options: RunOptions) -> tuple[str, str]:
-    """What the dataset lacks to draw pictures for, and the folder to name; empty if nothing."""
-    from data.folders import CONTENT, find_content
-    from tools.submission import find_run_layouts
+def dry_run(options: RunOptions, schedule: Schedule) -> int:
+    """Print options, schedule and the plan of a start, and write nothing."""
+    from training.preflight import complete_options, describe_run
+    from training.run_folder import RunFolder
 
-    dataset = str(options.data.input_path)
-    try:
-        if options.data.task == "translation":
-            missing = (f"test/{CONTENT}", "CONTENT")
-            find_content(Path(dataset) / "test" / CONTENT)
-        else:
-            missing = ("test layouts", "LABELS")
-            find_run_layouts(dataset)
-    except UserError:
-        return missing
-    return "", ""
-
-
-def say_what_would_happen(options: RunOptions, schedule: Schedule) -> int:
-    """Print options, schedule and what a start would do, and write nothing."""
     print(options.describe(), end="\n\n")
     path = demo_path(options)
     if options.data.input_path is None and not path.is_dir():
         print(schedule.describe(), end="\n\n")
-        print(f"would draw the demo dataset in {path}: {DEMO_PAIRS} pairs")
+        print(f"would generate the demo dataset in {path}: {DEMO_PAIRS} pairs")
         return 0
     if options.data.input_path is None:
         options = replace(options, data=replace(options.data, input_path=str(path)))
-    from training.preparation import describe_run, with_first_id
-    from training.run_folder import RunFolder
-
     RunFolder(options.training.results_path, str(options.training.name)).check()
-    print(describe_run(with_first_id(options), schedule))
+    print(describe_run(complete_options(options), schedule))
     return 0
 
 
 def demo_path(options: RunOptions) -> Path:
-    """Where the built-in dataset is drawn."""
+    """The folder of the built-in dataset."""
     return Path(options.training.results_path) / "demo_dataset"
 
 
-def draw_demo_data(path: Path) -> None:
-    """Draw the built-in dataset, or what is missing of it."""
-    from tools.make_demo_data import make
+def make_demo_data(path: Path) -> None:
+    """Generate the built-in dataset, or the missing part of it."""
+    from data.synthetic.dataset import make_demo_dataset
 
     if not path.is_dir():
-        print(f"drawing the demo dataset: {path}", flush=True)
-    make(
+        print(f"generating the demo dataset: {path}", flush=True)
+    make_demo_dataset(
         path,
         count=DEMO_PAIRS,
         test_count=DEMO_TEST_LAYOUTS,

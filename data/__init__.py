@@ -1,1 +1,1 @@
-"""Files to batches: find, check, read and resize the pairs. NumPy and Pillow; no Jittor."""
+"""Files to batches: finds, checks, reads and resizes pairs with NumPy and Pillow, no Jittor."""

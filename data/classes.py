@@ -1,7 +1,7 @@
-"""Names and colours of the classes.
+"""Names and colors of the classes.
 
 class_names(29)[1]          # 'sky'
-colourise(ids, 29)          # uint8 RGB picture of a layout
+colorize(ids, 29)           # uint8 RGB image of a layout
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-# No colour here is a pure grey: a grey RGB label holds ids, not colours (see data.labels).
+# None is a pure gray, as gray RGB labels hold ids, not colors (see data.labels).
 _CONTEST: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("mountain", (108, 104, 150)),
     ("sky", (150, 205, 242)),
@@ -44,14 +44,14 @@ _CONTEST: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("other", (170, 84, 190)),
 )
 CONTEST_CLASSES: tuple[str, ...] = tuple(name for name, _ in _CONTEST)
-_UNKNOWN_COLOUR = (40, 0, 40)
+_UNKNOWN_COLOR = (40, 0, 40)
 MAX_CLASSES = 65536
 
 
 def class_names(k: int) -> tuple[str, ...]:
     """Return the names of k classes: the contest's for 29, those and 'unknown' for 30.
 
-    Any other k gives 'class 0', 'class 1', .... Raises ValueError where k is not 1..65536.
+    Any other k gives 'class 0', 'class 1', .... Raises ValueError if k is not 1..65536.
     """
     _check_count(k)
     if k == len(CONTEST_CLASSES):
@@ -63,38 +63,37 @@ def class_names(k: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def palette(k: int) -> NDArray[np.uint8]:
-    """Return k distinct colours, uint8 (k, 3), read-only.
+    """Return k distinct colors, uint8 (k, 3), read-only.
 
-    29 gives natural colours for the contest's classes, 30 those and a dark violet for unknown. Any
-    other k gives the PASCAL VOC colour map: bits 3i, 3i+1, 3i+2 of the id are bit 7-i of red, green
-    and blue. Raises ValueError where k is not 1..65536.
+    k = 29 gives natural colors for the contest's classes, k = 30 adds a dark violet for unknown.
+    Any other k gives the PASCAL VOC color map: bits 3i, 3i+1, 3i+2 of the id are bit 7-i of red,
+    green and blue. Raises ValueError if k is not 1..65536.
     """
     _check_count(k)
     contest = len(_CONTEST)
     if k in (contest, contest + 1):
-        colours = np.array([*(rgb for _, rgb in _CONTEST), _UNKNOWN_COLOUR][:k], dtype=np.uint8)
+        colors = np.array([*(rgb for _, rgb in _CONTEST), _UNKNOWN_COLOR][:k], dtype=np.uint8)
     else:
         ids = np.arange(k)
-        colours = np.zeros((k, 3), dtype=np.uint8)
+        colors = np.zeros((k, 3), dtype=np.uint8)
         for bit in range(8):
             for channel in range(3):
-                colours[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(
-                    np.uint8
-                )
-    colours.flags.writeable = False
-    return colours
+                bits = (ids >> (3 * bit + channel) & 1) << (7 - bit)
+                colors[:, channel] |= bits.astype(np.uint8)
+    colors.flags.writeable = False
+    return colors
 
 
-def colourise(ids: NDArray[np.integer], k: int) -> NDArray[np.uint8]:
-    """Colour a layout: ids (..., H, W) in 0..k-1 to uint8 RGB (..., H, W, 3).
+def colorize(ids: NDArray[np.integer], k: int) -> NDArray[np.uint8]:
+    """Color a layout: ids (..., H, W) in 0..k-1 to uint8 RGB (..., H, W, 3).
 
-    Raises ValueError where an id is outside 0..k-1.
+    Raises ValueError if an id is outside 0..k-1.
     """
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= k):
-        raise ValueError(f"ids must be 0..{k - 1}: found {int(ids.min())}..{int(ids.max())}")
+        raise ValueError(f"ids: expected 0..{k - 1}, got {int(ids.min())}..{int(ids.max())}.")
     return palette(k)[ids]
 
 
 def _check_count(k: int) -> None:
     if not 1 <= k <= MAX_CLASSES:
-        raise ValueError(f"the number of classes must be 1..{MAX_CLASSES}: {k}")
+        raise ValueError(f"number of classes: expected 1..{MAX_CLASSES}, got {k}.")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then moved there."""
+"""Atomic writes: a file is written under a temporary name, then moved to its own."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
+    """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`.
 
-    durable: the content is on the disk when this returns; where thousands of files are drawn again
-    after a power cut, that is not worth its time. Raises OSError where the folder refuses.
+    durable: wait until the content is on the disk (fsync). Not worth its time for files that the
+    next start makes again after a power cut. Raises OSError if the folder cannot be written.
     """
-    # Cut, as a name may fill the 255 bytes that a file system allows.
+    # A name may already fill the 255 bytes that file systems allow, so only its start is used.
     temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -31,24 +31,24 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bo
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, whole or not at all; what UTF-8 has not is escaped.
+    """Write a text atomically as UTF-8; characters that UTF-8 lacks are escaped.
 
-    Names of files may hold such bytes.
+    File names may hold such bytes.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write bytes whole or not at all; `durable` as in `replace_file`."""
+    """Write bytes atomically; `durable` as in `replace_file`."""
     replace_file(path, lambda file: file.write(content), durable=durable)
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Wait for other processes that write into this folder."""
+    """Hold the lock of a folder; waits for other processes that write into it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # Some network folders know no locks; there, two writers would do the work twice.
+        # Some network folders have no locks; two writers do the work twice there.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Photographs: read one from its file, or say what is wrong with it."""
+"""Photo files: reads a photo, or raises what is wrong with its file and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from options.errors import UserError
-from options.paths import MOST_PICTURE_BYTES, explain, open_file, sentence, show_path
+from options.paths import MOST_IMAGE_BYTES, explain, open_file, sentence, show_path
 
 _MODES = {"RGB", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"}
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
+_ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -29,22 +29,22 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pixels of the largest picture that is decoded; 540 MB as RGB. JPEGs are decoded smaller.
+# Larger images are not decoded: 540 MB as RGB. JPEGs are decoded at a smaller scale.
 _MOST_PIXELS = 178_956_970
-# Pillow's own limit is for servers; it warns at half of this.
+# Pillow's own limit is made for servers and warns at half of this.
 Image.MAX_IMAGE_PIXELS = None
-# Its limit of text is one megabyte a chunk, which an editor's history of changes exceeds.
+# Pillow accepts 1 MB of text per chunk; the edit history that editors store exceeds it.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-# What a file is that is no picture, by its first bytes, and the fix.
+# First bytes of files that are not images: what they are, and the fix.
 _AGAIN = "download it again"
 _CONVERT = "convert it to JPEG or PNG"
 _LOOKALIKES: tuple[tuple[bytes, str, str], ...] = (
-    (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "a HEIC picture, of a phone", _CONVERT),
-    (rb"....ftypavi[fs]", "an AVIF picture", _CONVERT),
-    (rb"....ftyp", "a video", "take the picture itself"),
-    (rb"....JXL |\xff\x0a", "a JPEG XL picture", _CONVERT),
-    (rb"....jP  |\xff\x4f\xff\x51", "a JPEG 2000 picture", _CONVERT),
-    (rb"version https://git-lfs", "a pointer of Git LFS", "get the picture: git lfs pull"),
+    (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "a HEIC image from a phone", _CONVERT),
+    (rb"....ftypavi[fs]", "an AVIF image", _CONVERT),
+    (rb"....ftyp", "a video", "replace it by an image"),
+    (rb"....JXL |\xff\x0a", "a JPEG XL image", _CONVERT),
+    (rb"....jP  |\xff\x4f\xff\x51", "a JPEG 2000 image", _CONVERT),
+    (rb"version https://git-lfs", "a Git LFS pointer", "download the image: git lfs pull"),
     (rb"\s*<(?:!doctype html|html|head)", "a web page", _AGAIN),
     (rb"\s*(?:<\?xml|<svg)", "XML or SVG text", _CONVERT),
     (rb"PK\x03\x04", "a zip archive", "unpack it"),
@@ -54,7 +54,7 @@ _LOOKALIKES: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x93NUMPY", "a NumPy array", "save it as PNG"),
     (rb"\x00{16}", "zeros", _AGAIN),
 )
-# All that Pillow's parsers were seen to raise on damaged files.
+# Everything that Pillow's parsers raised on damaged files in tests.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -68,60 +68,60 @@ _BROKEN = (
 )
 
 
-def describe_fault(path: Path | str, rule: str, value: str, mend: str) -> str:
-    """Return `path: expected X, got Y. Fix.`, whatever characters the path has."""
-    fix = " " + sentence(mend) if mend else ""
+def describe_fault(path: Path | str, rule: str, value: str, fix: str) -> str:
+    """Return `path: expected X, got Y. Fix.`; escapes unprintable characters of the path."""
+    fix = " " + sentence(fix) if fix else ""
     return f"{show_path(path)}: expected {rule}, got {value}.{fix}"
 
 
-class PictureError(UserError):
-    """One file that cannot be used: its path, what was expected, what was found, the fix."""
+class ImageFileError(UserError):
+    """A file that cannot be used: path, expected content (`rule`), found content (`value`), fix."""
 
-    def __init__(self, path: Path | str, rule: str, value: str, mend: str = "") -> None:
-        # All four are the exception's args, so that it pickles across processes.
-        super().__init__(path, rule, value, mend)
+    def __init__(self, path: Path | str, rule: str, value: str, fix: str = "") -> None:
+        # The exception's args are all four, so it can be pickled between processes.
+        super().__init__(path, rule, value, fix)
         self.path = Path(path)
         self.rule = rule
         self.value = value
-        self.mend = mend
+        self.fix = fix
 
     def __str__(self) -> str:
-        return describe_fault(self.path, self.rule, self.value, self.mend)
+        return describe_fault(self.path, self.rule, self.value, self.fix)
 
 
-class ImageError(PictureError):
-    """A photograph that cannot be used."""
+class ImageError(ImageFileError):
+    """A photo file that cannot be used."""
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a photograph's file holds; height and width in pixels, as it is shown."""
+    """Properties of a photo file: height and width in pixels after its EXIF orientation."""
 
     height: int
     width: int
     mode: str
-    turned: bool
+    rotated: bool
 
 
 @contextmanager
-def open_picture(
-    path: Path | str, error: type[PictureError] = PictureError
+def open_image(
+    path: Path | str, error: type[ImageFileError] = ImageFileError
 ) -> Iterator[Image.Image]:
-    """Open a picture and turn whatever its parser raises, in the body too, into `error`."""
+    """Open an image; turn whatever its parser raises, also in the body, into `error`."""
     path = Path(path)
     try:
-        with open_file(path, MOST_PICTURE_BYTES) as file:
+        with open_file(path, MOST_IMAGE_BYTES) as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise error(path, "a picture", "an empty file", _AGAIN)
-            with Image.open(file) as picture:
-                yield picture
-    except PictureError:
+                raise error(path, "an image", "an empty file", _AGAIN)
+            with Image.open(file) as image:
+                yield image
+    except ImageFileError:
         raise
     except UnidentifiedImageError:
-        raise error(path, "a picture", *_describe_stranger(path)) from None
+        raise error(path, "an image", *_describe_other_file(path)) from None
     except _BROKEN as broken:
         unreadable = isinstance(broken, OSError) and broken.errno is not None
-        # A name with a NUL raises a ValueError of its own.
+        # A name with a NUL character raises a ValueError.
         if unreadable or "\0" in str(path):
             assert isinstance(broken, (OSError, ValueError))
             raise error(path, "a readable file", *explain(path, broken)) from None
@@ -129,21 +129,21 @@ def open_picture(
         if "MAX_TEXT" in found:
             fix = "remove them: exiftool -all= FILE"
             raise error(path, "less than 64 MB of comments", "more", fix) from None
-        raise error(path, "a complete picture", f"damage ({found})", _AGAIN) from None
+        raise error(path, "a complete image", f"damage ({found})", _AGAIN) from None
 
 
 def check_pixels(
-    path: Path | str, picture: Image.Image, error: type[PictureError] = PictureError
+    path: Path | str, image: Image.Image, error: type[ImageFileError] = ImageFileError
 ) -> None:
-    """Raise `error` if a picture would take too much memory, before it is decoded."""
-    if picture.width * picture.height > _MOST_PIXELS:
-        found = f"{picture.height} x {picture.width}"
+    """Raise `error` before decoding an image that needs too much memory."""
+    if image.width * image.height > _MOST_PIXELS:
+        found = f"{image.height} x {image.width}"
         most = f"at most {_MOST_PIXELS // 10**6} megapixels (height x width)"
         raise error(path, most, found, "scale it down")
 
 
-def _describe_stranger(path: Path) -> tuple[str, str]:
-    """Return what a file is that Pillow does not know, and the fix."""
+def _describe_other_file(path: Path) -> tuple[str, str]:
+    """Return the kind of a file that Pillow does not recognize, and the fix."""
     with open_file(path) as file:
         start = file.read(512)
     for pattern, found, fix in _LOOKALIKES:
@@ -151,67 +151,66 @@ def _describe_stranger(path: Path) -> tuple[str, str]:
             return found, fix
     if b"\0" not in start and start[:64].decode("utf-8", "ignore").isprintable():
         return "text", _AGAIN
-    return "bytes of no known format", _AGAIN
+    return "an unknown format", _AGAIN
 
 
 def read_image(
     path: Path | str, height: int | None = None, width: int | None = None
 ) -> NDArray[np.uint8]:
-    """Read a photograph as uint8 RGB (H, W, 3), turned as its EXIF orientation says.
+    """Read a photo as uint8 RGB (H, W, 3), rotated by its EXIF orientation.
 
-    Where height and width are given, a JPEG may come decoded at 1/2, 1/4 or 1/8 of its size, but
-    never smaller than twice height x width. Grey becomes RGB and transparency is dropped.
-    Raises ImageError.
+    If height and width are given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, but not
+    below twice height x width. Gray becomes RGB; transparency is dropped. Raises ImageError.
     """
-    with open_picture(path, ImageError) as picture:
-        _check_form(path, picture)
-        turn = _turn(picture)
+    with open_image(path, ImageError) as image:
+        _check_form(path, image)
+        turn = _exif_turn(image)
         if height is not None and width is not None:
-            # libjpeg's smaller inverse DCT leaves as much aliasing as an area mean: 45% of a wave
-            # of 0.35 cycles a pixel at half the size, where antialiased bicubic leaves 12%. Twice
-            # the size wanted leaves the last halving to the better filter.
-            wide, high = (height, width) if _swaps(turn) else (width, height)
-            picture.draft(None, (2 * wide, 2 * high))
-        check_pixels(path, picture, ImageError)
+            # At half the size, libjpeg's reduced inverse DCT keeps 45% of a wave of 0.35 cycles
+            # per pixel, as an area mean does; antialiased bicubic keeps 12%. Decoding at twice
+            # the size leaves the last 2x to the better filter.
+            wide, high = (height, width) if _swaps_sides(turn) else (width, height)
+            image.draft(None, (2 * wide, 2 * high))
+        check_pixels(path, image, ImageError)
         if turn is not None:
-            picture = picture.transpose(turn)
-        if picture.mode == "P" and "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+            image = image.transpose(turn)
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def inspect_image(path: Path | str) -> ImageFacts:
-    """Decode a photograph to its last byte and say what it holds. Raises ImageError."""
-    with open_picture(path, ImageError) as picture:
-        _check_form(path, picture)
-        width, height = picture.size
-        mode = picture.mode
-        turn = _turn(picture)
-        # Every byte is still parsed at an eighth of the size, in a third of the time.
-        picture.draft(None, (max(1, width // 8), max(1, height // 8)))
-        check_pixels(path, picture, ImageError)
-        picture.load()
-    if _swaps(turn):
+    """Decode a photo to its last byte and return its properties. Raises ImageError."""
+    with open_image(path, ImageError) as image:
+        _check_form(path, image)
+        width, height = image.size
+        mode = image.mode
+        turn = _exif_turn(image)
+        # At 1/8 of the size every byte is still parsed, in a third of the time.
+        image.draft(None, (max(1, width // 8), max(1, height // 8)))
+        check_pixels(path, image, ImageError)
+        image.load()
+    if _swaps_sides(turn):
         height, width = width, height
-    return ImageFacts(height=height, width=width, mode=mode, turned=turn is not None)
+    return ImageFacts(height=height, width=width, mode=mode, rotated=turn is not None)
 
 
-def _check_form(path: Path | str, picture: Image.Image) -> None:
-    # Not yet a JPEG, which is decoded smaller. Of a PNG the EXIF alone decodes the whole picture.
-    if picture.format not in ("JPEG", "MPO"):
-        check_pixels(path, picture, ImageError)
-    if picture.mode not in _MODES:
-        rule = "a photograph of 8 bits per channel (RGB, RGBA, CMYK, gray or palette)"
-        raise ImageError(path, rule, f"mode {picture.mode}", "save it as an 8-bit RGB picture")
+def _check_form(path: Path | str, image: Image.Image) -> None:
+    # Before the EXIF, which decodes the whole of a PNG. JPEGs are checked at their reduced size.
+    if image.format not in ("JPEG", "MPO"):
+        check_pixels(path, image, ImageError)
+    if image.mode not in _MODES:
+        rule = "a photo of 8 bits per channel (RGB, RGBA, CMYK, gray or palette)"
+        raise ImageError(path, rule, f"mode {image.mode}", "save it as an 8-bit RGB image")
 
 
-def _turn(picture: Image.Image) -> Image.Transpose | None:
+def _exif_turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return _TURNS.get(picture.getexif().get(_ORIENTATION_TAG, 1))
+        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except _BROKEN:
-        # A photograph with broken EXIF is still a photograph.
+        # Broken EXIF data does not make a photo unusable.
         return None
 
 
-def _swaps(turn: Image.Transpose | None) -> bool:
-    return turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8])
+def _swaps_sides(turn: Image.Transpose | None) -> bool:
+    return turn in (_ORIENTATIONS[5], _ORIENTATIONS[6], _ORIENTATIONS[7], _ORIENTATIONS[8])

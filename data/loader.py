@@ -1,4 +1,4 @@
-"""Batches of layouts and photographs, read ahead by helper processes.
+"""Batches of layouts and photos that helper processes read ahead of time.
 
 with BatchLoader(pairs, height=384, width=512, batch_size=2) as loader:
     for batch in loader.epoch(0):
@@ -13,95 +13,38 @@ import os
 import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import CONTEST_CLASSES
-from data.folders import Pair, Photograph
-from data.images import read_image
-from data.labels import Colors, LabelError, read_colored_label, read_instances
-from data.transforms import (
-    crop,
-    flip,
-    instance_edges,
-    map_unknown,
-    normalise,
-    resize_image,
-    resize_layout,
-)
+from data.folders import Pair, Photo
+from data.labels import LabelError, read_instances
+from data.reading import read_layout, read_photo
+from data.transforms import crop, flip, instance_edges, normalize, resize_layout
 from data.workers import InlinePool, ProcessPool
 
-# What a seed is used for, so that no two uses share a stream.
+# Purposes of random numbers; each has its own stream.
 _ORDER, _AUGMENT, _STYLE_ORDER, _STYLE_AUGMENT = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N pairs of one size, or N photographs as content with one each of the style.
+    """N pairs, or N content photos with one style photo each.
 
-    `layout` is int32 (N, H, W) of class ids, `edges` float32 (N, 1, H, W), 1 on the borders of
-    objects, or None, `image` float32 (N, 3, H, W) in -1..1. Where photographs are the content,
-    they stand in `layout`, in the form of `image`, which is the style. `stems` are the layouts' or
-    the contents'. The arrays belong to the receiver.
+    content: layouts, int32 (N, H, W) class ids; or photos, float32 (N, 3, H, W) in -1..1.
+    edges: instance boundaries, float32 (N, 1, H, W), 0 or 1; None without instances.
+    image: photos of the layouts, or style photos, float32 (N, 3, H, W) in -1..1.
+    stems: of the contents.
+
+    The arrays are copies that the receiver owns.
     """
 
-    layout: NDArray[Any]
+    content: NDArray[Any]
     edges: NDArray[np.float32] | None
     image: NDArray[np.float32]
     stems: list[str]
-
-
-def read_layout(
-    path: Path | str,
-    height: int | None = None,
-    width: int | None = None,
-    *,
-    classes: int = len(CONTEST_CLASSES),
-    unknown_label: int | None = None,
-    first_id: int = 0,
-) -> NDArray[np.int32]:
-    """Read a layout as classes int32 (H, W), resized to the nearest pixel if a size is given.
-
-    The id `first_id` becomes class 0, `unknown_label` class `classes`. Raises LabelError if the
-    file cannot be read or has another id outside first_id..first_id+classes-1.
-    """
-    layout, _ = read_colored_layout(
-        path, classes=classes, unknown_label=unknown_label, first_id=first_id
-    )
-    if height is not None and width is not None:
-        layout = resize_layout(layout, height, width)
-    return map_unknown(layout, classes, unknown_label, first_id)
-
-
-def read_colored_layout(
-    path: Path | str, *, classes: int, unknown_label: int | None, first_id: int
-) -> tuple[NDArray[np.int32], Colors]:
-    """Read a layout's ids int32 (H, W), as stored, and the color of each id of an indexed one.
-
-    Raises LabelError as `read_layout` does.
-    """
-    end = first_id + classes
-    layout, colors = read_colored_label(path, end)
-    if int(layout.max()) >= end or first_id:
-        wrong = (layout < first_id) | (layout >= end)
-        wrong &= layout != (-1 if unknown_label is None else unknown_label)
-        if wrong.any():
-            allowed = f"{first_id}..{end - 1}" + f" or {unknown_label}" * (
-                unknown_label is not None
-            )
-            row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
-            value = f"id {layout[row, column]} at row {row}, column {column}"
-            fix = "fix the label, or see --classes, --first-id and --unknown-label of the training"
-            raise LabelError(path, f"ids {allowed}", value, fix)
-    return layout, colors
-
-
-def read_photograph(path: Path | str, height: int, width: int) -> NDArray[np.uint8]:
-    """Read a photograph as uint8 RGB (height, width, 3), antialiased. Raises ImageError."""
-    return resize_image(read_image(path, height, width), height, width)
 
 
 @dataclass(frozen=True)
@@ -120,7 +63,7 @@ class _Recipe:
 
 @dataclass(frozen=True)
 class _Task:
-    """What to read into one slot: (row, place in the epoch, index of the pair, of the style)."""
+    """Rows to read into one slot: (row, position in the epoch, index of the pair, of the style)."""
 
     epoch: int
     slot: int
@@ -131,34 +74,34 @@ _Pool = InlinePool[_Task, None] | ProcessPool[_Task, None]
 
 
 class BatchLoader:
-    """Reads pairs in a random order that depends on seed and epoch alone.
+    """Reads pairs in a random order that depends only on the seed and the epoch.
 
-    `batch_size` is that of one process. Of each global batch of `batch_size * world_size` pairs,
-    rank r takes the r-th part, so that two ranks with batches of 1 see together what one process
-    with batches of 2 sees. An incomplete last batch is dropped; where there are fewer pairs than
-    one global batch, pairs repeat to fill it. With `epoch_images` an epoch has that many pictures:
-    other ones each epoch where there are more pairs, and each pair several times where there are
-    fewer. A pair's mirroring and crop depend on the seed, the
-    epoch and its place in it, never on the number of workers. `load_scale` resizes to that many
-    times the size before the crop.
-
-    With `styles` the pairs are photographs instead, each of which gets one of `styles` at its place
-    in the epoch: all in a random order of their own, again and again. The two are mirrored and
+    batch_size: per process. Rank r reads the r-th part of each global batch of
+    `batch_size * world_size` pairs, so two ranks with batches of 1 read the same pairs as one
+    process with batches of 2. An incomplete last batch is dropped; pairs repeat if they are fewer
+    than one global batch.
+    epoch_images: images per epoch. Each epoch samples other ones if there are more pairs, and
+    repeats pairs if there are fewer.
+    load_scale: pairs are resized to this multiple of the size, then cropped. Flip and crop depend
+    on the seed, the epoch and the position in it, not on the number of workers.
+    styles: makes the loader unpaired. `pairs` are content photos then, and each position of the
+    epoch gets one of `styles`, in repeated random permutations. Both photos are flipped and
     cropped independently.
+    workers: helper processes that read some batches ahead; 0 reads in this process on demand.
+    Helpers start with the first epoch and end with `close()`, with the loader or with this
+    process.
 
-    `workers` helper processes read some batches ahead; 0 reads in this process, when asked. They
-    start with the first epoch and end with `close()`, with the loader or with this process.
-    Raises ValueError where an argument is out of range.
+    Raises ValueError if an argument is out of range.
     """
 
     def __init__(
         self,
-        pairs: Sequence[Pair | Photograph],
+        pairs: Sequence[Pair | Photo],
         *,
         height: int,
         width: int,
         batch_size: int,
-        styles: Sequence[Photograph] = (),
+        styles: Sequence[Photo] = (),
         classes: int = len(CONTEST_CLASSES),
         unknown_label: int | None = None,
         instances: bool = False,
@@ -184,7 +127,7 @@ class BatchLoader:
         _check_range("workers", workers, 0)
         self._pairs = list(pairs)
         self._styles = list(styles)
-        unpaired = isinstance(pairs[0], Photograph)
+        unpaired = isinstance(pairs[0], Photo)
         _check_range("styles", len(styles), int(unpaired), None if unpaired else 0)
         self._epoch_images = len(pairs) if epoch_images is None else epoch_images
         _check_range("epoch_images", self._epoch_images, 1)
@@ -205,7 +148,7 @@ class BatchLoader:
         self._rank = rank
         self._world_size = world_size
         self._workers = workers
-        # Enough batches ahead that every helper has one picture to read and one to go on with.
+        # Two images per helper: one that it reads, and the next one.
         self._slots = max(3, -(-2 * workers // batch_size) + 1)
         self._buffers: _Buffers | None = None
         self._pool: _Pool | None = None
@@ -213,22 +156,21 @@ class BatchLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, the same for every rank."""
+        """Batches per epoch, the same for every rank."""
         return max(1, self._epoch_images // (self._batch_size * self._world_size))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch, None, None]:
-        """Return the batches of an epoch from `first_step` on, without reading those before it.
+        """Return the batches of an epoch from `first_step` on; does not read those before it.
 
-        One epoch is read at a time: a later one ends an unfinished earlier one. Raises ValueError
-        where epoch or step is out of range; its iteration raises PictureError, which names the
-        file, where one cannot be read.
+        Only one epoch is read at a time: a new one ends an unfinished one. Raises ValueError if
+        epoch or step is out of range. The iteration raises ImageFileError if a file cannot be read.
         """
         _check_range("epoch", epoch, 0)
         _check_range("first_step", first_step, 0, self.steps_per_epoch)
         return self._iterate(epoch, first_step)
 
     def close(self) -> None:
-        """End the helper processes; a later epoch starts new ones."""
+        """End the helper processes; the next epoch starts new ones."""
         self._turn = None
         if self._pool is not None:
             self._pool.close()
@@ -249,7 +191,7 @@ class BatchLoader:
         styles = self._style_order(epoch, len(order))
         steps = self.steps_per_epoch
         missing = dict.fromkeys(range(first_step, steps), 0)
-        whole = False
+        complete = False
         try:
             pool, buffers = self._start()
             for step in range(first_step, min(first_step + self._slots, steps)):
@@ -264,30 +206,31 @@ class BatchLoader:
                     missing[following] = self._request(pool, epoch, following, order, styles)
                 yield batch
                 if self._turn is not turn:
-                    raise RuntimeError("a later epoch, or close(), ended this one")
-            whole = True
+                    raise RuntimeError("a newer epoch, or close(), ended this one")
+            complete = True
         finally:
             if self._turn is turn:
                 self._turn = None
-                if not whole:
+                if not complete:
                     # Helpers may still be writing into the buffers.
                     self.close()
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         wanted = max(self._epoch_images, self._batch_size * self._world_size)
-        return self._mix(len(self._pairs), wanted, epoch, _ORDER)
+        return self._permute(len(self._pairs), wanted, epoch, _ORDER)
 
     def _style_order(self, epoch: int, wanted: int) -> NDArray[np.int64]:
-        """The style of each place in the epoch; -1 where pairs have their own photographs."""
+        """Return the style index per position of the epoch, -1 for pairs."""
         if not self._styles:
             return np.full(wanted, -1)
-        return self._mix(len(self._styles), wanted, epoch, _STYLE_ORDER)
+        return self._permute(len(self._styles), wanted, epoch, _STYLE_ORDER)
 
-    def _mix(self, count: int, wanted: int, epoch: int, purpose: int) -> NDArray[np.int64]:
+    def _permute(self, count: int, wanted: int, epoch: int, purpose: int) -> NDArray[np.int64]:
+        """Return `wanted` indices below `count`: permutations one after the other."""
         if not self._shuffle:
             return np.resize(np.arange(count), wanted)
-        random = _random(self._recipe.seed, epoch, purpose)
-        rounds = [random.permutation(count) for _ in range(-(-wanted // count))]
+        rng = _generator(self._recipe.seed, epoch, purpose)
+        rounds = [rng.permutation(count) for _ in range(-(-wanted // count))]
         return np.concatenate(rounds)[:wanted]
 
     def _positions(self, step: int) -> range:
@@ -305,7 +248,7 @@ class BatchLoader:
         order: NDArray[np.int64],
         styles: NDArray[np.int64],
     ) -> int:
-        """Hand in the parts of a batch and return how many."""
+        """Submit a batch to the workers; return the number of parts."""
         rows = [
             (row, position, int(order[position]), int(styles[position]))
             for row, position in enumerate(self._positions(step))
@@ -328,15 +271,15 @@ class BatchLoader:
 
 
 class _Buffers:
-    """Batches in memory that helper processes share, a byte a value where that is enough.
+    """Batches in memory that helper processes share; uint8, and uint16 for ids.
 
-    The memory is a file without a name: /dev/shm, where Python's shared memory lies, is 64 MB in
-    many containers and kills the process that writes beyond.
+    The memory is an unnamed file. Python's shared memory uses /dev/shm, which has only 64 MB in
+    many containers; a process that writes beyond is killed.
     """
 
     def __init__(self, recipe: _Recipe, slots: int, batch_size: int) -> None:
         self._form = (recipe, slots, batch_size)
-        self.file = _nameless_file()
+        self.file = _unnamed_file()
         os.ftruncate(self.file, sum(self._sizes()))
         self._map()
 
@@ -355,14 +298,14 @@ class _Buffers:
         """Copy one batch out."""
         contents = self.contents[slot]
         return Batch(
-            layout=normalise(contents) if self._form[0].unpaired else contents.astype(np.int32),
+            content=normalize(contents) if self._form[0].unpaired else contents.astype(np.int32),
             edges=None if self.edges is None else self.edges[slot].astype(np.float32),
-            image=normalise(self.images[slot]),
+            image=normalize(self.images[slot]),
             stems=stems,
         )
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return the bytes of all contents (layouts or photographs), images and edges."""
+        """Return the sizes in bytes of all contents (layouts or photos), images and edges."""
         recipe, slots, batch_size = self._form
         pixels = slots * batch_size * recipe.height * recipe.width
         return (3 if recipe.unpaired else 2) * pixels, 3 * pixels, recipe.instances * pixels
@@ -374,19 +317,20 @@ class _Buffers:
         contents, images, edges = np.split(memory, np.cumsum(sizes)[:2])
         frame = (recipe.height, recipe.width)
         planes = (3, *frame) if recipe.unpaired else frame
-        kind = np.uint8 if recipe.unpaired else np.uint16
-        self.contents = contents.view(kind).reshape(slots, batch_size, *planes)
+        dtype = np.uint8 if recipe.unpaired else np.uint16
+        # (slots, N, 3, H, W) or (slots, N, H, W); (slots, N, 3, H, W); (slots, N, 1, H, W)
+        self.contents = contents.view(dtype).reshape(slots, batch_size, *planes)
         self.images = images.reshape(slots, batch_size, 3, *frame)
         self.edges = edges.reshape(slots, batch_size, 1, *frame) if recipe.instances else None
 
 
 class _Filler:
-    """Reads pairs into the buffers, in whatever process."""
+    """Reads pairs into the buffers, in any process."""
 
     def __init__(
         self,
-        pairs: Sequence[Pair | Photograph],
-        styles: Sequence[Photograph],
+        pairs: Sequence[Pair | Photo],
+        styles: Sequence[Photo],
         recipe: _Recipe,
         buffers: _Buffers,
     ) -> None:
@@ -398,25 +342,24 @@ class _Filler:
     def __call__(self, task: _Task) -> None:
         for row, position, index, style in task.rows:
             pair, edges = self._pairs[index], None
-            if isinstance(pair, Photograph):
-                content = self._read_photograph(pair, task.epoch, _AUGMENT, position)
+            if isinstance(pair, Photo):
+                content = self._read_photo(pair, task.epoch, _AUGMENT, position)  # (H, W, 3)
                 content = content.transpose(2, 0, 1)
-                image = self._read_photograph(
-                    self._styles[style], task.epoch, _STYLE_AUGMENT, position
-                )
+                image = self._read_photo(self._styles[style], task.epoch, _STYLE_AUGMENT, position)
             else:
-                content, image, edges = self._read(pair, task.epoch, position)
+                content, image, edges = self._read_pair(pair, task.epoch, position)
             self._buffers.contents[task.slot, row] = content
             self._buffers.images[task.slot, row] = image.transpose(2, 0, 1)
             if self._buffers.edges is not None and edges is not None:
                 self._buffers.edges[task.slot, row, 0] = edges
 
-    def _read(
+    def _read_pair(
         self, pair: Pair, epoch: int, position: int
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+        """Return layout (H, W), photo (H, W, 3) and, with instances, edges (H, W)."""
         recipe = self._recipe
-        random = _random(recipe.seed, epoch, _AUGMENT, position)
-        height, width, mirrored, top, left = self._draw(random)
+        rng = _generator(recipe.seed, epoch, _AUGMENT, position)
+        height, width, flipped, top, left = self._sample_augmentation(rng)
         planes: list[NDArray[Any]] = [
             read_layout(
                 pair.label_path,
@@ -426,50 +369,47 @@ class _Filler:
                 unknown_label=recipe.unknown_label,
                 first_id=recipe.first_id,
             ),
-            read_photograph(pair.image_path, height, width),
+            read_photo(pair.image_path, height, width),
         ]
         if recipe.instances:
-            planes.append(resize_layout(_instances(pair), height, width))
+            planes.append(resize_layout(_read_instances(pair), height, width))
         planes = [crop(plane, top, left, recipe.height, recipe.width) for plane in planes]
-        if mirrored:
+        if flipped:
             planes = [flip(plane) for plane in planes]
         edges = instance_edges(planes[2]) if recipe.instances else None
         return planes[0], planes[1], edges
 
-    def _read_photograph(
-        self, photograph: Photograph, epoch: int, use: int, position: int
-    ) -> NDArray[Any]:
-        height, width, mirrored, top, left = self._draw(
-            _random(self._recipe.seed, epoch, use, position)
-        )
-        image: NDArray[Any] = read_photograph(photograph.path, height, width)
+    def _read_photo(self, photo: Photo, epoch: int, purpose: int, position: int) -> NDArray[Any]:
+        rng = _generator(self._recipe.seed, epoch, purpose, position)
+        height, width, flipped, top, left = self._sample_augmentation(rng)
+        image: NDArray[Any] = read_photo(photo.path, height, width)
         image = crop(image, top, left, self._recipe.height, self._recipe.width)
-        return flip(image) if mirrored else image
+        return flip(image) if flipped else image
 
-    def _draw(self, random: np.random.Generator) -> tuple[int, int, bool, int, int]:
-        """The size to read at, whether to mirror, and where to crop."""
+    def _sample_augmentation(self, rng: np.random.Generator) -> tuple[int, int, bool, int, int]:
+        """Return height and width to read at, whether to flip, top and left of the crop."""
         recipe = self._recipe
         height = round(recipe.height * recipe.load_scale)
         width = round(recipe.width * recipe.load_scale)
-        # Drawn whether used or not: one option's change leaves the other's numbers alone.
-        mirrored = bool(random.integers(2)) and recipe.flip
-        top = int(random.integers(height - recipe.height + 1))
-        left = int(random.integers(width - recipe.width + 1))
-        return height, width, mirrored, top, left
+        # Always sampled, so that an option does not change the random numbers of the others.
+        flipped = bool(rng.integers(2)) and recipe.flip
+        top = int(rng.integers(height - recipe.height + 1))
+        left = int(rng.integers(width - recipe.width + 1))
+        return height, width, flipped, top, left
 
 
-def _instances(pair: Pair) -> NDArray[np.int32]:
+def _read_instances(pair: Pair) -> NDArray[np.int32]:
     if pair.instance_path is None:
-        rule = "with instances, each pair must have an instance map"
-        raise LabelError(pair.label_path, rule, "there is none", "leave --instances out")
+        rule = "an instance map for --instances"
+        raise LabelError(pair.label_path, rule, "none", "add it or remove --instances")
     return read_instances(pair.instance_path)
 
 
-def _random(*entropy: int) -> np.random.Generator:
+def _generator(*entropy: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
 
-def _nameless_file() -> int:
+def _unnamed_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("batches")
     with tempfile.TemporaryFile() as file:
@@ -479,4 +419,4 @@ def _nameless_file() -> int:
 def _check_range(name: str, value: float, least: float, most: float | None = None) -> None:
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"{least}..{most}"
-        raise ValueError(f"{name} must be {bounds}: {value}")
+        raise ValueError(f"{name}: expected {bounds}, got {value}.")

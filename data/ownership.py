@@ -1,23 +1,23 @@
-"""Who wrote a file: what a program may replace or remove, and what it never touches.
+"""Ownership of output files: a program replaces only its own files, never those of the user.
 
 The policy of every program here that writes results:
 
-1. A file is ours if the marker of its folder, `.jittor-landscape.json`, lists its name, and its
-   content still has the size and the SHA-256 that are listed. Everything else is a person's: an
-   edited overview, a photo dropped in under a listed name, a link, a folder, any file in a folder
-   without a marker. A damaged marker is no marker.
-2. A person's file is never overwritten, moved or removed. What stands in the way is named before
-   any work starts, with the flag that solves it, and once more before the finished files move in:
-   hours may lie between.
-3. Files of an earlier start are replaced, and this is announced.
-4. Files are made in a hidden folder within the place they are meant for, and move in when all are
-   finished. The marker first lists old and new content, then the files move, then it lists the new
-   content alone: a kill at any point leaves files that the next start recognizes.
-5. A folder that a program makes as a whole (a run) is marked as a whole when it is new or empty.
-   In it, names of our making are ours, and no other name is touched.
+1. A file is the program's if the marker of its folder, `.jittor-landscape.json`, lists its name
+   and its content still has the listed size and SHA-256. Everything else is the user's: an edited
+   overview, a photo saved under a listed name, a link, a folder, any file in a folder without a
+   marker. A damaged marker counts as missing.
+2. The user's files are never overwritten, moved or removed. A file in the way is reported before
+   any work starts, with the flag that solves it, and again before the finished files move in, as
+   hours may pass in between.
+3. Files of an earlier start are replaced, with a note.
+4. Files are written into a hidden folder inside the output folder, and move in when all are
+   finished. The marker first lists old and new contents, then the files move, then it lists only
+   the new contents: after a kill at any point the next start recognizes the files.
+5. A program that owns a whole folder (a run) marks it when it is new or empty. It then owns the
+   names that it writes there, and touches no other name.
 
-A file with a mark of its own inside, such as a converted snapshot, needs no list. Readers skip
-our files where others lie next to them: results written into a folder of layouts are no layouts.
+A file that carries its own mark, such as a converted snapshot, needs no list. Readers skip the
+program's files among others: results in a folder of layouts are no layouts.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from data.files import alone_in, write_bytes, write_text
-from data.locks import is_held
 from options.errors import UserError
 from options.json_text import parse_json
-from options.paths import read_bytes
+from options.paths import path_error, read_bytes, sentence
+from runtime.locks import is_held
 
 MARKER = ".jittor-landscape.json"
 FORMAT = "jittor-landscape output 1"
-OVERVIEW = "overview.png"  # a sheet for people: no reader takes it for an input
+OVERVIEW = "overview.png"  # a contact sheet; never read as an input
 _ABOUT = (
-    "Files that Jittor Landscape wrote here. It replaces or removes no other, nor a changed one."
+    "Files that Jittor Landscape wrote here. It never replaces or removes other or changed files."
 )
-# What a file manager leaves in a folder does not make it a person's.
+# Files of file managers; a folder that holds only these is empty.
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 Stamp = tuple[int, str]  # size in bytes, SHA-256
@@ -55,7 +55,7 @@ Content = str | bytes | Callable[[BinaryIO], object]
 
 
 def stamp_of(path: Path, *, durable: bool = False) -> Stamp:
-    """The size and the SHA-256 of a file; `durable`: once it is on the disk. Raises OSError."""
+    """Return size and SHA-256 of a file; `durable`: sync it to the disk first. Raises OSError."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         if durable:
@@ -68,16 +68,16 @@ def stamp_of(path: Path, *, durable: bool = False) -> Stamp:
 
 @dataclass
 class _Marker:
-    """What a folder's marker says: the kind of folder, if ours as a whole, and its files."""
+    """A folder's marker: the kind of a folder that is owned as a whole, and the owned files."""
 
     folder: str | None = None
     files: dict[str, list[Stamp]] = field(default_factory=dict)
 
 
 class OutputFolder:
-    """A folder that results are written into, which may hold a person's files as well.
+    """A folder for results that may also hold files of the user.
 
-    `fix` is how a person gets out of its way, as the end of a sentence.
+    fix: how the user can choose another place, as the end of a sentence.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -85,23 +85,28 @@ class OutputFolder:
         self.fix = fix
 
     def owned(self) -> list[str]:
-        """The names of our files in it, sorted."""
+        """Return the names of the program's files, sorted."""
         files = _read_marker(self.path).files
         return sorted(name for name in files if _has_content(self.path / name, files[name]))
 
     def check(self, names: Iterable[str], size: int = 0) -> list[str]:
-        """Check that files of these names can be written, and return those to be replaced.
+        """Check that files of these names can be written; return those that will be replaced.
 
-        size: bytes that they need together, 0 for few. Raises UserError for the first name that is
-        a person's, and if the folder cannot be written. Nothing is written.
+        size: bytes of all files together, 0 if small. Writes nothing. Raises UserError for the
+        first name that is the user's, or if the folder cannot be written.
         """
         names = list(names)
         nearest = _nearest(self.path)
         if not nearest.is_dir():
-            found = "a link that leads nowhere" if nearest.is_symlink() else "no folder"
-            raise UserError(f"{self.path}: expected a folder, {nearest} is {found}; {self.fix}")
+            found = "a broken link" if nearest.is_symlink() else "a file"
+            raise UserError(
+                f"{self.path}: expected a folder, got {found} at {nearest}. {sentence(self.fix)}"
+            )
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UserError(f"{self.path}: you may not write into {nearest}; {self.fix}")
+            raise UserError(
+                f"{self.path}: expected a writable folder, got a read-only one at {nearest}. "
+                f"{sentence(self.fix)}"
+            )
         self._check_room(nearest, size, len(names))
         stamps = _read_marker(self.path).files
         present = [name for name in names if os.path.lexists(self.path / name)]
@@ -109,16 +114,16 @@ class OutputFolder:
             path = self.path / name
             if not _has_content(path, stamps.get(name, [])):
                 raise UserError(
-                    f"{path} is in the way: {_describe(path, name in stamps)}; move it away, or "
-                    f"{self.fix}"
+                    f"{path} is in the way: {_describe(path, name in stamps)}. Move it away, or "
+                    f"{self.fix}."
                 )
         return present
 
     def place(self, folder: Path, names: Sequence[str], remove: Iterable[str] = ()) -> None:
         """Move finished files in from `folder`, which is on the same disk.
 
-        Those of `remove` that are ours go. Raises UserError as `check` does, OSError if the disk
-        refuses; what has not moved stays in `folder`.
+        Deletes those of `remove` that are the program's. Raises UserError as `check` does, OSError
+        if the disk fails; files that did not move stay in `folder`.
         """
         with alone_in(self.path):
             self.check(names)
@@ -140,7 +145,7 @@ class OutputFolder:
             _write_marker(self.path, marker)
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file of ours a name that is free."""
+        """Rename a file of the program to a free name."""
         with alone_in(self.path):
             marker = _read_marker(self.path)
             marker.files[new] = marker.files[name]
@@ -150,9 +155,9 @@ class OutputFolder:
             _write_marker(self.path, marker)
 
     def write(self, files: Mapping[str, Content]) -> None:
-        """Write files: texts, bytes, or what a function writes. All of them are made, then moved.
+        """Write files from texts, bytes or functions; all of them are written, then moved in.
 
-        Raises UserError as `check` does, OSError if the disk refuses.
+        Raises UserError as `check` does, OSError if the disk fails.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self.path) as folder:
@@ -170,28 +175,28 @@ class OutputFolder:
     def _check_room(self, nearest: Path, size: int, count: int) -> None:
         disk = os.statvfs(nearest)
         free = disk.f_bavail * disk.f_frsize
-        # A file system that does not count, such as a bucket's, says 0 of 0.
+        # File systems without counters, such as mounted buckets, report 0 of 0.
         if disk.f_blocks and free < size:
             raise UserError(
                 f"{self.path}: expected about {size / 1e6:.0f} MB of free space, got "
-                f"{free / 1e6:.0f} MB; free some, or {self.fix}"
+                f"{free / 1e6:.0f} MB. Free some, or {self.fix}."
             )
         if disk.f_files and disk.f_favail < count:
             raise UserError(
-                f"{self.path}: expected room for {count} files, the disk takes {disk.f_favail} "
-                f"more (df -i); remove some, or {self.fix}"
+                f"{self.path}: expected room for {count} files, got room for {disk.f_favail} "
+                f"(df -i). Remove some, or {self.fix}."
             )
 
 
 def output_file(path: Path, fix: str) -> OutputFolder:
-    """The folder of a lone file that is to be written, checked for that name."""
+    """Return the folder of a single output file, checked for its name."""
     folder = OutputFolder(path.parent, fix)
     folder.check([path.name])
     return folder
 
 
 def claim_folder(path: Path, kind: str) -> None:
-    """Mark a folder, which `check_claim` has let pass, as ours as a whole. Raises OSError."""
+    """Mark a folder that passed `check_claim` as owned as a whole. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     marker = _read_marker(path)
     if marker.folder != kind:
@@ -199,29 +204,29 @@ def claim_folder(path: Path, kind: str) -> None:
         _write_marker(path, marker)
 
 
-def check_claim(path: Path, kind: str, fix: str, besides: Collection[str] = ()) -> None:
-    """Raise UserError unless a folder is ours already, empty, or not there.
+def check_claim(path: Path, kind: str, fix: str, allowed: Collection[str] = ()) -> None:
+    """Raise UserError unless a folder is the program's already, empty, or missing.
 
-    kind: what the folder is, as the marker names it. besides: names that may be there before it is
-    ours.
+    kind: of the folder, as in the marker. allowed: names that it may hold before it is claimed.
     """
     if not path.is_dir() or _read_marker(path).folder == kind:
         return
     try:
-        names = sorted(set(os.listdir(path)) - {*besides, *_JUNK, MARKER})
+        names = sorted(set(os.listdir(path)) - {*allowed, *_JUNK, MARKER})
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {fix}") from None
+        raise path_error(path, error, "a readable folder") from None
     if names:
         raise UserError(
-            f"{path}: expected a new folder, an empty one or a {kind}, it holds {names[0]}; {fix}"
+            f"{path}: expected a new folder, an empty one or a {kind}, got one that holds "
+            f"{names[0]}. {sentence(fix)}"
         )
 
 
 def without_own(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """Leave out those of a folder's files that are ours and lie next to others.
+    """Remove the program's files from a folder's paths, unless it holds nothing else.
 
-    A folder with nothing but ours is meant as it is: a submission's images may be read as photos.
-    Its overview is never one.
+    A folder of results alone may be an input: the images of a submission may be read as photos.
+    The overview is never an input.
     """
     stamps = _read_marker(folder).files
     if not stamps:
@@ -231,14 +236,15 @@ def without_own(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
 
 class Partial:
-    """The finished files of a set that is not whole yet; they outlive the process that made them.
+    """Finished files of an incomplete set of outputs; a later process can complete the set.
 
-    They lie in a hidden folder of the output's, with a list of what each was made from. As a
-    context manager it keeps other processes out. A file that a kill cut short is not on the list.
+    They are kept in a hidden folder of the output folder, with a list of the key that each was made
+    from. As a context manager it locks out other processes. The list has no file that a kill cut
+    short.
     """
 
     LIST = "finished.jsonl"
-    LOCK = "lock"  # not the list: to close any handle of a locked file gives the lock away
+    LOCK = "lock"  # not the list: closing any handle of a locked file releases the lock
 
     def __init__(self, output: Path, kind: str, key: str) -> None:
         self.output = output
@@ -253,14 +259,14 @@ class Partial:
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context((self.path / self.LOCK).open("ab"))
             try:
-                # Not flock: helper processes that outlive a kill would inherit it.
+                # Not flock: helper processes inherit that lock, and may survive a kill.
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                # A file system without locks gives none: the work goes on.
+                # On a file system without locks, continue without one.
                 if is_held(error):
                     raise UserError(
-                        f"{self.output}: another process draws the same files there; wait, or "
-                        "stop it"
+                        f"{self.output}: expected one writer, got another process that writes the "
+                        "same files. Wait for it, or stop it."
                     ) from None
             path = self.path / self.LIST
             torn = path.is_file() and not path.read_bytes().endswith(b"\n")
@@ -275,7 +281,7 @@ class Partial:
         self._list = None
 
     def read(self) -> dict[str, tuple[str, Stamp]]:
-        """The list: name -> what the file was made from, and its stamp. Empty if there is none."""
+        """Return the list: name -> key and stamp of the file; empty if there is no list."""
         entries: dict[str, tuple[str, Stamp]] = {}
         try:
             lines = read_bytes(self.path / self.LIST).splitlines()
@@ -290,9 +296,9 @@ class Partial:
         return entries
 
     def has(self, name: str, key: str) -> bool:
-        """Whether a file is finished that was made from `key`.
+        """Return whether a file made from `key` is finished.
 
-        One that a killed start had moved into the output already is copied back.
+        Copies it back if a killed start had already moved it into the output folder.
         """
         made_from, stamp = self._entries.get(name, ("", (0, "")))
         if made_from != key:
@@ -305,7 +311,7 @@ class Partial:
         return True
 
     def add(self, name: str, key: str, content: bytes) -> None:
-        """Write a file, made from what `key` says, and list it. Raises OSError."""
+        """Write a file made from `key`, and list it. Raises OSError."""
         assert self._list is not None
         (self.path / name).write_bytes(content)
         stamp = stamp_of(self.path / name, durable=True)
@@ -314,11 +320,11 @@ class Partial:
         self._entries[name] = (key, stamp)
 
     def count(self) -> int:
-        """How many files are finished."""
+        """Return the number of finished files."""
         return sum((self.path / name).is_file() for name in self.read())
 
     def others(self) -> list[Partial]:
-        """Those of other settings in the same folder, with finished files."""
+        """Return the incomplete sets of other settings in the same folder, if they have files."""
         found = []
         for path in sorted(self.output.glob(self._others)):
             other = Partial(self.output, "", "")
@@ -328,7 +334,7 @@ class Partial:
         return found
 
     def remove(self) -> None:
-        """Remove list, lock and folder, if no finished file is left in it."""
+        """Remove list, lock and folder if no finished file is left."""
         if not self.count():
             (self.path / self.LIST).unlink(missing_ok=True)
             (self.path / self.LOCK).unlink(missing_ok=True)
@@ -337,7 +343,7 @@ class Partial:
 
 
 def _read_marker(folder: Path) -> _Marker:
-    """The marker of a folder; an empty one if there is none, or a damaged one."""
+    """Return the marker of a folder; an empty one if it is missing or damaged."""
     try:
         content = parse_json(read_bytes(folder / MARKER))
         if content["format"] != FORMAT:
@@ -357,12 +363,12 @@ def _write_marker(folder: Path, marker: _Marker) -> None:
     if marker.folder is not None:
         content["folder"] = marker.folder
     content["files"] = dict(sorted(marker.files.items()))
-    # ASCII: names may hold bytes that are no UTF-8.
+    # ASCII, as names may hold bytes that are not UTF-8.
     write_text(folder / MARKER, json.dumps(content, indent=0) + "\n")
 
 
 def _has_content(path: Path, stamps: Collection[Stamp]) -> bool:
-    """Whether a path is a file, and no link, with one of these contents."""
+    """Return whether a path is a regular file, not a link, with one of these contents."""
     try:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size not in {size for size, _ in stamps}:
@@ -381,6 +387,6 @@ def _describe(path: Path, listed: bool) -> str:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
+    """Return the path itself, or the nearest parent that exists."""
     path = path.absolute()
     return next(place for place in (path, *path.parents) if os.path.lexists(place))

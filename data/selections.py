@@ -1,9 +1,9 @@
-"""Selections: which stems of a dataset a phase trains on.
+"""Selections: the stems of a dataset that a phase trains on.
 
-A selection is a text file, <subset>.txt: one stem per line; empty lines, and lines that begin with
-'# ', are skipped. A name that would not come back from a line of its own stands there as a JSON
-string: "a\\nb". All of a dataset stand in one folder: a run's own if it has some, as when the
-dataset is read-only, else DIR/selections.
+A selection is a text file, <subset>.txt, with one stem per line. Empty lines and lines that begin
+with '# ' are skipped. A name that a plain line cannot hold is written as a JSON string: "a\\nb".
+All selections of a dataset are in one folder: DIR/selections, or the run folder's selections if it
+has any (for read-only datasets).
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from data.folders import PICTURE_SUFFIXES, Pair, Photograph
+from data.folders import Pair, Photo
+from data.listing import IMAGE_SUFFIXES
 from options.errors import UserError
 from options.json_text import parse_json
 from options.paths import exists, expand, is_file, read_file, show_path
+from options.schedule import SUBSETS
 
-Item = TypeVar("Item", bound=Pair | Photograph)
+Item = TypeVar("Item", bound=Pair | Photo)
 
-SUBSETS = ("total", "selection_1", "selection_2")
-# Names that are shown for each reason why some match no pair.
+# Names shown per reason why names match no pair.
 _SHOWN = 3
-# What an editor may show as the end of a line, or not show at all, and what UTF-8 has not.
+# Characters that editors treat as a line end or hide, and characters that UTF-8 lacks.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Missed:
-    """The names of one list that belong to no good pair: how many, of how many, and why.
+    """Names of a list that match no good pair: `missed` of `listed`, and the reasons.
 
-    `bad` of the `missed` are names of pairs that were found and cannot be used.
+    bad: how many of the missed names are those of pairs with a fault.
     """
 
     path: Path
@@ -53,19 +54,19 @@ class Missed:
 
 
 def selection_path(folder: Path, subset: str) -> Path:
-    """Return where the stems of a subset are written."""
+    """Return the path of a subset's list."""
     return folder / f"{subset}.txt"
 
 
 def selections_folder(input_path: Path | str, own: Path) -> Path:
-    """Return the folder of the selections to train on: `own`, of a run, if it has any."""
+    """Return the folder of the selections: `own` (of the run) if it has any, else the dataset's."""
     return own if _has_any(own) else expand(input_path) / "selections"
 
 
 def subsets_to_make(folder: Path, subsets: Sequence[str]) -> list[str]:
-    """Return those of `subsets` that need a list of stems, if the folder has no list at all.
+    """Return those of `subsets` that need a list, if the folder has no list at all.
 
-    If it has one, none: it may be a person's, and nothing replaces that unasked.
+    Returns none otherwise: the list may be the user's, which is never replaced unasked.
     """
     if _has_any(folder):
         return []
@@ -73,14 +74,14 @@ def subsets_to_make(folder: Path, subsets: Sequence[str]) -> list[str]:
 
 
 def stem_to_line(stem: str) -> str:
-    """Return the line of a list that `line_to_stem` reads as this stem, whatever it holds."""
+    """Return the line that `line_to_stem` reads as this stem, for any characters."""
     if not _UNSAFE.search(stem) and line_to_stem(stem) == stem:
         return stem
     return json.dumps(stem)
 
 
 def line_to_stem(line: str) -> str:
-    """Return the stem, in Unicode's form NFC, that a line of a list names; '' if it names none."""
+    """Return the stem on a line of a list, in Unicode NFC; '' if there is none."""
     line = line.strip()
     if line == "#" or line.startswith("# "):
         return ""
@@ -88,37 +89,37 @@ def line_to_stem(line: str) -> str:
 
 
 def stem_to_cell(stem: str) -> str:
-    """Return a stem as a cell of a CSV table, which `unquote` reads as this stem.
+    """Return the CSV cell that `unquote` reads as this stem.
 
-    CSV holds any name that UTF-8 does.
+    A name that UTF-8 cannot encode becomes a JSON string.
     """
     written = stem.encode("utf-8", "ignore").decode()
     return stem if written == unquote(stem) == stem else json.dumps(stem)
 
 
 def unquote(text: str) -> str:
-    """Return what a JSON string says, and any other text as it is."""
+    """Return the text of a JSON string, any other text unchanged."""
     if len(text) > 1 and text[0] == text[-1] == '"':
-        # A name may happen to have quotes at both ends.
+        # A name may have quotes at both ends by chance.
         with contextlib.suppress(ValueError):
             return str(parse_json(text))
     return text
 
 
 def write_stems(stems: Iterable[str]) -> str:
-    """Return a text in the form of a selection, from which `parse_stems` reads the same stems."""
+    """Return the text of a selection, which `parse_stems` reads as the same stems."""
     return "".join(f"{stem_to_line(stem)}\n" for stem in stems)
 
 
 def parse_stems(text: str) -> frozenset[str]:
-    """Return the stems of a text in the form of a selection."""
-    # Not splitlines: names may have its other ends of lines inside.
+    """Return the stems of the text of a selection."""
+    # Not splitlines: names may contain the other line ends that it knows.
     stems = (line_to_stem(line) for line in re.split(r"\r\n|\r|\n", text))
     return frozenset(stem for stem in stems if stem)
 
 
 def read_stems(path: Path) -> frozenset[str]:
-    """Read a list of stems: UTF-8, or UTF-16 with its mark; raises UserError if it is not."""
+    """Read a list of stems in UTF-8, or UTF-16 with a byte order mark; UserError for others."""
     content = read_file(path, "a readable list of names")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -132,19 +133,19 @@ def read_stems(path: Path) -> frozenset[str]:
 
 
 def read_selection(folder: Path, subset: str) -> frozenset[str] | None:
-    """Return the stems of a subset, or None for all: 'total' if it has no file.
+    """Return the stems of a subset, or None for all stems ('total' without a file).
 
-    Raises UserError if the subset has no such name, or its file is missing, unreadable or empty.
+    Raises UserError if there is no such subset, or if its file is missing, unreadable or empty.
     """
     if subset not in SUBSETS:
-        raise UserError(f"a subset must be one of {', '.join(SUBSETS)}: {subset}")
+        raise UserError(f"subset: expected one of {', '.join(SUBSETS)}, got {subset!r}.")
     path = selection_path(folder, subset)
     if not is_file(path):
         if subset == "total" and not exists(path):
             return None
         raise UserError(
-            f"the subset {subset} needs its list of stems: {show_path(path)} is not there; make it "
-            f"with: python -m tools.filter_dataset --input_path DIR --output_path {folder}"
+            f"{show_path(path)}: expected the list of stems of {subset}, got nothing there. Create "
+            f"it: python -m tools.filter_dataset --input_path DIR --output_path {folder}"
         )
     stems = read_stems(path)
     if not stems:
@@ -168,18 +169,17 @@ def select_pairs(pairs: Sequence[Item], folder: Path, subset: str) -> list[Item]
         missed = Missed(path, len(stems), len(stems), explain_misses(stems, pairs))
         raise UserError(
             f"{missed}. Expected file names of the dataset without folder and suffix. Correct the "
-            "list or make it anew with tools.filter_dataset."
+            "list or create it again with tools.filter_dataset."
         )
     return chosen
 
 
 def find_misses(
-    pairs: Sequence[Pair | Photograph], folder: Path, subset: str, bad: Collection[str] = ()
+    pairs: Sequence[Pair | Photo], folder: Path, subset: str, bad: Collection[str] = ()
 ) -> Missed | None:
-    """Return the names of a subset's list that match none of `pairs`, or None if all do.
+    """Return the names of a subset's list that match none of `pairs`, or None if all match.
 
-    bad: stems of files that were found and cannot be used, for the reason. Raises UserError as
-    `read_selection` does.
+    bad: stems of pairs with a fault. Raises UserError as `read_selection` does.
     """
     stems = read_selection(folder, subset)
     known = {pair.stem for pair in pairs}
@@ -192,18 +192,18 @@ def find_misses(
 
 
 def require_matches(missed: Missed, limit: float) -> None:
-    """Raise UserError if a greater share of a list's names than `limit` matches no pair at all."""
+    """Raise UserError if more than the share `limit` of a list's names matches no pair at all."""
     if missed.missed - missed.bad > limit * missed.listed:
         raise UserError(
             f"{missed}. Expected at most {100 * limit:g}% (--list-miss-limit). Correct the list, "
-            "make it anew with tools.filter_dataset, or raise the limit."
+            "create it again with tools.filter_dataset, or raise the limit."
         )
 
 
 def explain_misses(
-    missed: Iterable[str], pairs: Sequence[Pair | Photograph], bad: Collection[str] = ()
+    missed: Iterable[str], pairs: Sequence[Pair | Photo], bad: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Return the likely reasons why names match no pair, each with a count and some names."""
+    """Return the likely reasons why names match no pair, with counts and some names."""
     known = {pair.stem for pair in pairs}
     broken = set(bad)
     folded = {_fold(stem): stem for stem in sorted(known | broken, reverse=True)}
@@ -221,21 +221,21 @@ def explain_misses(
 
 def _why_missed(name: str, known: set[str], broken: set[str], folded: dict[str, str]) -> str:
     if name in broken:
-        return "of pairs that are bad"
+        return "of bad pairs"
     base = re.split(r"[/\\]", name)[-1]
     stem, dot, suffix = base.rpartition(".")
-    bare = stem if dot and f".{suffix.lower()}" in PICTURE_SUFFIXES else base
+    bare = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else base
     if bare in known | broken:
         return "with a suffix" if base == name else "with a folder"
     if _fold(bare) in folded:
-        return "in another spelling or of another copy"
+        return "with another spelling or copy number"
     if "," in name and name.partition(",")[0].strip('"') in known:
-        return "with more than a name in the line"
+        return "with more than a name on the line"
     return "not in this dataset"
 
 
 def _fold(name: str) -> str:
-    """Fold what people and programs change in a name: case, spaces, width, 'copy', '(2)'."""
+    """Normalize what users and programs change in names: case, spaces, width, 'copy', '(2)'."""
     folded = "".join(unicodedata.normalize("NFKC", name).casefold().split())
     return re.sub(r"(-?copy|-?副本|\(\d+\))+$", "", folded) or folded
 

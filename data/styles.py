@@ -1,4 +1,4 @@
-"""Which photograph gives a layout its style: the one a table names, else the nearest layout's."""
+"""Style photos of layouts: from a table of names, or the photo of the nearest training layout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import CONTEST_CLASSES
-from data.folders import PICTURE_SUFFIXES, Pair, listed, stem_of
-from data.loader import read_layout
+from data.folders import Pair
+from data.listing import IMAGE_SUFFIXES, listed, stem_of
+from data.reading import read_layout
 from data.transforms import resize_layout
 from data.workers import Progress, run_all
 from options.errors import UserError
@@ -22,14 +23,14 @@ from options.json_text import parse_json
 from options.paths import is_file, read_file, show_path
 
 TABLE_NAMES = ("label_to_img.json", "label_to_image.json")
-# Rows and columns of the grid, and of the pixels looked at in each of its cells.
+# Rows and columns of the grid; rows and columns of pixels per cell.
 _GRID = (6, 8)
 _CELL = 16
 
 
 @dataclass(frozen=True)
 class StyleTable:
-    """A label_to_img.json: layout stem -> photograph stem."""
+    """The entries of a label_to_img.json: layout stem -> photo stem."""
 
     path: Path
     entries: dict[str, str]
@@ -38,11 +39,10 @@ class StyleTable:
 def find_style_table(
     layouts: Sequence[Path], labels_path: Path | str, root: Path | str | None = None
 ) -> tuple[StyleTable | None, list[str]]:
-    """Find the label_to_img.json (or label_to_image.json) of some layouts, and say what is not it.
+    """Find the label_to_img.json (or label_to_image.json) of some layouts; return it and notes.
 
-    Looked at, in this order: the labels' folder, the one that holds it, root. A table that names
-    none of the layouts is another folder's: it is passed over, with a line that says so. Raises
-    UserError as `read_style_table` does.
+    Order: the folder of the labels, its parent, root. A table that names none of the layouts is
+    skipped with a note. Raises UserError as `read_style_table` does.
     """
     labels_path = Path(labels_path)
     places = [labels_path, labels_path.absolute().parent]
@@ -63,11 +63,10 @@ def find_style_table(
 
 
 def read_style_table(path: Path | str) -> dict[str, str]:
-    """Read a style table as layout stem -> photograph stem.
+    """Read a style table as layout stem -> photo stem.
 
-    The file is one JSON object of names, each with or without its suffix, and perhaps with folders
-    as Linux or Windows writes them. Raises UserError if it is not, or gives one layout two
-    photographs.
+    The file is one JSON object of file names, with or without suffixes and Linux or Windows
+    folders. Raises UserError if it is not, or if it gives one layout two photos.
     """
     content = read_file(path, "a readable style table")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -87,43 +86,43 @@ def read_style_table(path: Path | str) -> dict[str, str]:
         stem, style = _bare(label), _bare(image)
         if table.setdefault(stem, style) != style:
             raise UserError(
-                f"{show_path(path)}: expected one photograph for {show_path(stem)}, got both "
+                f"{show_path(path)}: expected one photo for {show_path(stem)}, got both "
                 f"{show_path(table[stem])} and {show_path(style)}. Remove one."
             )
     return table
 
 
 def styles_from_table(
-    table: StyleTable, layouts: Sequence[Path], photographs: Mapping[str, Path]
+    table: StyleTable, layouts: Sequence[Path], photos: Mapping[str, Path]
 ) -> list[Path]:
-    """Return the photograph of each layout; `photographs` maps stems to files.
+    """Return the photo of each layout; `photos` maps stems to files.
 
-    Raises UserError if the table lacks a layout, or the photographs one that it names.
+    Raises UserError if the table lacks a layout, or if it names a photo that is missing.
     """
-    # As in the table, a backslash of a Linux name is taken for the end of a folder.
+    # A backslash separates folders here as in the table, even in a name on Linux.
     bare_of = {path: _without_folder(stem_of(path)) for path in layouts}
-    bare_photographs = {_without_folder(stem): path for stem, path in photographs.items()}
+    bare_photos = {_without_folder(stem): path for stem, path in photos.items()}
     unnamed = [path.name for path in layouts if bare_of[path] not in table.entries]
     if unnamed:
         raise UserError(
-            f"{show_path(table.path)}: expected a photograph for each layout, got none for "
+            f"{show_path(table.path)}: expected a photo for each layout, got none for "
             f"{len(unnamed)} of {len(layouts)} ({listed(unnamed)}). Add them or remove the table."
         )
     wanted = [table.entries[bare_of[path]] for path in layouts]
-    missing = sorted({stem for stem in wanted if stem not in bare_photographs})
+    missing = sorted({stem for stem in wanted if stem not in bare_photos})
     if missing:
         raise UserError(
-            f"{show_path(table.path)}: expected photographs that are there, got {len(missing)} "
-            f"that are not ({listed(missing)}) among {len(photographs)}. See --img_path."
+            f"{show_path(table.path)}: expected names of the {len(photos)} photos, got "
+            f"{len(missing)} that are missing ({listed(missing)}). Check --img_path."
         )
-    return [bare_photographs[stem] for stem in wanted]
+    return [bare_photos[stem] for stem in wanted]
 
 
 @dataclass(frozen=True)
 class LayoutIndex:
-    """Layouts as shares of each class in a grid of 6 x 8 cells, and their photographs.
+    """Layouts as class shares per cell of a 6 x 8 grid, and their photos.
 
-    `features` is float32 (M, 6 * 8 * classes); each cell's shares add up to 1.
+    features: float32 (M, 6 * 8 * classes); the shares of a cell add up to 1.
     """
 
     features: NDArray[np.float32]
@@ -131,12 +130,12 @@ class LayoutIndex:
     classes: int
 
     def nearest(self, layout: NDArray[np.int32]) -> Path:
-        """Return the photograph whose layout is nearest to ids (H, W) by the grids' L1 distance.
+        """Return the photo of the layout nearest to ids (H, W) in L1 distance of the features.
 
-        Of equally near ones, the first. Raises ValueError where an id is not below `classes`.
+        The first of several equally near ones. Raises ValueError if an id is not below `classes`.
         """
-        feature = _grid_shares(layout, self.classes)
-        # By parts: the difference of all of 10,000 layouts would be another 50 MB.
+        feature = _grid_shares(layout, self.classes)  # (6 * 8 * classes,)
+        # In parts: the difference to all of 10,000 layouts needs another 50 MB.
         parts = [
             np.abs(self.features[start : start + 1024] - feature).sum(axis=1)
             for start in range(0, len(self.features), 1024)
@@ -155,10 +154,12 @@ def build_layout_index(
 ) -> LayoutIndex:
     """Read the layouts of all pairs into an index; unknown counts as a class of its own.
 
-    Raises UserError where there is no pair, LabelError where a layout cannot be read.
+    Raises UserError if there is no pair, LabelError if a layout cannot be read.
     """
     if not pairs:
-        raise UserError("the nearest layout needs training pairs: there are none")
+        raise UserError(
+            "nearest layout: expected training pairs, got none. Name a dataset with pairs."
+        )
     paths = [pair.label_path for pair in pairs]
     features = run_all(
         _FeatureReader,
@@ -172,6 +173,8 @@ def build_layout_index(
 
 
 class _FeatureReader:
+    """Reads the features of a layout in any process."""
+
     def __init__(self, classes: int, unknown_label: int | None, first_id: int) -> None:
         self._classes = classes
         self._unknown_label = unknown_label
@@ -188,10 +191,12 @@ class _FeatureReader:
 
 
 def _grid_shares(layout: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
+    """Return the class shares per cell of ids (H, W), float32 (6 * 8 * classes,)."""
     rows, columns = _GRID
     if layout.size and int(layout.max()) >= classes:
-        raise ValueError(f"ids must be 0..{classes - 1}: found {int(layout.max())}")
+        raise ValueError(f"ids: expected 0..{classes - 1}, got {int(layout.max())}.")
     small = resize_layout(layout, rows * _CELL, columns * _CELL)
+    # (6 * 8, pixels of a cell)
     cells = small.reshape(rows, _CELL, columns, _CELL).swapaxes(1, 2).reshape(rows * columns, -1)
     keys = cells + np.arange(rows * columns)[:, None] * classes
     counts = np.bincount(keys.ravel(), minlength=rows * columns * classes)
@@ -203,10 +208,10 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _bare(name: str) -> str:
-    """Return a name without folder and without a picture's suffix: 'a.b' keeps its dot."""
+    """Return a name without folder and image suffix; 'a.b' keeps its dot."""
     name = _without_folder(unicodedata.normalize("NFC", name))
     stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in PICTURE_SUFFIXES else name
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def _without_folder(name: str) -> str:

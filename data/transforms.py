@@ -1,4 +1,4 @@
-"""Resizing, mapping, mirroring and cropping of arrays; no files, no randomness."""
+"""Resizing, cropping, flipping and scaling of arrays; no files, no randomness."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_GREY_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
+_GRAY_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 
 
 def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize uint8 RGB (H, W, 3) by bicubic interpolation, antialiased where it shrinks.
+    """Resize uint8 RGB (H, W, 3) to (height, width, 3): bicubic, antialiased when it shrinks.
 
-    Pillow widens the filter by the scale on each axis by itself; OpenCV's bicubic does not.
+    Pillow widens the filter by the scale of each axis; OpenCV's bicubic does not.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -20,9 +20,9 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 
 def resize_layout(layout: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
-    """Resize ids (H, W) to the nearest pixel: pixel i takes floor((i + 1/2) H / height).
+    """Resize ids (H, W) to (height, width) by nearest pixels: row i is floor((i + 1/2) H / height).
 
-    Pixel centres are aligned, as in `resize_image`, so that layout and photograph stay together.
+    Pixel centers are aligned as in `resize_image`, so layout and photo stay registered.
     """
     old_height, old_width = layout.shape
     if (old_height, old_width) == (height, width):
@@ -35,7 +35,7 @@ def resize_layout(layout: NDArray[np.int32], height: int, width: int) -> NDArray
 def map_unknown(
     layout: NDArray[np.int32], classes: int, unknown_label: int | None, first_id: int = 0
 ) -> NDArray[np.int32]:
-    """Make ids classes: `first_id` is class 0, `unknown_label` is `classes`, one past the known."""
+    """Map ids (H, W) to classes: `first_id` to 0, `unknown_label` to `classes`."""
     known = layout - np.int32(first_id) if first_id else layout
     if unknown_label is None or (unknown_label == classes and not first_id):
         return known
@@ -43,24 +43,28 @@ def map_unknown(
 
 
 def flip(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Mirror (H, W, ...) left to right."""
+    """Flip (H, W, ...) left to right."""
     return array[:, ::-1]
 
 
 def crop(
     array: NDArray[np.generic], top: int, left: int, height: int, width: int
 ) -> NDArray[np.generic]:
-    """Cut height x width out of (H, W, ...). Raises ValueError where it does not lie inside."""
+    """Crop (H, W, ...) to (height, width, ...).
+
+    Raises ValueError if the window leaves the array.
+    """
     if not (0 <= top <= array.shape[0] - height and 0 <= left <= array.shape[1] - width):
         window = f"rows {top}..{top + height}, columns {left}..{left + width}"
-        raise ValueError(f"a crop must lie inside {array.shape[0]} x {array.shape[1]}: {window}")
+        size = f"{array.shape[0]} x {array.shape[1]}"
+        raise ValueError(f"crop: expected a window inside {size}, got {window}.")
     return array[top : top + height, left : left + width]
 
 
 def instance_edges(instances: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Mark the borders of objects: (H, W) numbers to uint8 (H, W), 0 or 1.
+    """Return the instance boundaries of (H, W) numbers as uint8 (H, W), 0 or 1.
 
-    A pixel is 1 where its left, right, upper or lower neighbour has another number (SPADE's
+    A pixel is 1 if its left, right, upper or lower neighbor has another number (SPADE's
     `get_edges`).
     """
     edges = np.zeros(instances.shape, dtype=np.uint8)
@@ -73,11 +77,11 @@ def instance_edges(instances: NDArray[np.integer]) -> NDArray[np.uint8]:
     return edges
 
 
-def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scale uint8 0..255 of any shape to float32 -1..1."""
-    return np.take(_GREY_LEVELS, image)
+def normalize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale uint8 0..255 to float32 -1..1, any shape."""
+    return np.take(_GRAY_LEVELS, image)
 
 
-def denormalise(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scale float32 -1..1 of any shape to uint8 0..255, rounded; values outside are clipped."""
+def denormalize(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scale float32 -1..1 to uint8 0..255, any shape; rounds, and clips values outside."""
     return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -1,10 +1,9 @@
 """Helper processes that read files while the main process computes.
 
-Processes and not threads: Jittor holds Python's global lock for the whole of a step, so that no
-thread of its process runs meanwhile. Own processes and not `multiprocessing`: its 'fork' is unsafe
-once Jittor, CUDA or MPI have started, and its 'spawn' imports the main program, and so Jittor, anew
-in each helper. A helper imports what it is given to do and nothing else, and ends with its parent,
-however that ends.
+Not threads: Jittor holds the GIL for a whole step. Not `multiprocessing`: its 'fork' is unsafe
+once Jittor, CUDA or MPI have started, and its 'spawn' imports the main program, and with it Jittor,
+in each helper. A helper imports only the module of its task, and ends when its parent ends, for
+any reason.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _START = (
     "import sys; sys.path[:] = [sys.argv[1], *filter(None, sys.path)]; "
     "from data.workers import serve; serve(int(sys.argv[2]))"
 )
-# Below this many items, starting helpers takes longer than the work.
+# For this many items or fewer, starting helpers takes longer than the work.
 _FEW = 24
 
 
 class InlinePool(Generic[T, R]):
-    """Runs each task in this process, when its answer is asked for; else as a ProcessPool."""
+    """A ProcessPool without processes: `receive` runs the oldest task in this process."""
 
     def __init__(self, make: Callable[..., Callable[[T], R]], arguments: Sequence[Any]) -> None:
         self._function = make(*arguments)
@@ -58,12 +57,12 @@ class InlinePool(Generic[T, R]):
 
 
 class ProcessPool(Generic[T, R]):
-    """Runs tasks in helper processes, each task given to the helper with the fewest waiting.
+    """Runs tasks in helper processes; a task goes to the helper with the shortest queue.
 
-    `make(*arguments)` is called once in each helper and returns the function of one task; `make`,
-    arguments, tasks and answers are pickled, so `make` is a module's own function. `files` are
-    descriptors that the helpers inherit under their numbers. Hand in few tasks of much work rather
-    than many of little: up to some dozens may wait at a helper.
+    Each helper calls `make(*arguments)` once; the result is the function of one task. `make`,
+    arguments, tasks and answers are pickled, so `make` is a function or class of a module. `files`
+    are descriptors that the helpers inherit under the same numbers. Submit few long tasks rather
+    than many short ones: a queue holds a few dozen.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class ProcessPool(Generic[T, R]):
         self._connections: list[Connection] = []
         self._waiting: list[int] = [0] * workers
         self._finalizer = weakref.finalize(self, _end, self._connections, self._processes)
-        # pickle.dumps, once for all: ten thousand pairs are a few megabytes.
+        # Pickled once for all helpers: ten thousand pairs are a few megabytes.
         setup = pickle.dumps((make, tuple(arguments)))
         try:
             for _ in range(workers):
@@ -92,7 +91,7 @@ class ProcessPool(Generic[T, R]):
             raise
 
     def submit(self, key: Any, task: T) -> None:
-        """Hand in a task; its answer comes back with its key."""
+        """Submit a task; `receive` returns its answer with `key`."""
         index = self._waiting.index(min(self._waiting))
         self._waiting[index] += 1
         try:
@@ -101,10 +100,10 @@ class ProcessPool(Generic[T, R]):
             self._lost(index)
 
     def receive(self) -> tuple[Any, R]:
-        """Wait for an answer and return its task's key and itself; raise what the task raised."""
+        """Wait for an answer; return its key and itself. Raises what the task raised."""
         busy = [c for c, n in zip(self._connections, self._waiting, strict=True) if n]
         if not busy:
-            raise RuntimeError("no task is waiting for its answer")
+            raise RuntimeError("ProcessPool.receive: expected a pending task, got none.")
         ready = wait(busy)
         index = next(i for i, one in enumerate(self._connections) if one in ready)
         try:
@@ -117,7 +116,7 @@ class ProcessPool(Generic[T, R]):
         return key, answer
 
     def close(self) -> None:
-        """Drop what is unfinished and end the helpers."""
+        """Drop pending tasks and end the helpers."""
         self._finalizer()
 
     def _start(self, files: Sequence[int]) -> None:
@@ -130,9 +129,9 @@ class ProcessPool(Generic[T, R]):
                     [sys.executable, "-c", _START, str(_ROOT), str(number)],
                     pass_fds=(number, *files),
                     stdin=subprocess.DEVNULL,
-                    # NumPy starts a thread a core for linear algebra that is never used here.
+                    # Or NumPy starts one thread per core for linear algebra, unused here.
                     env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                    # A Ctrl-C goes to the terminal's foreground group: the parent decides.
+                    # Ctrl-C reaches the terminal's whole foreground group; the parent decides.
                     start_new_session=True,
                 )
             )
@@ -147,7 +146,8 @@ class ProcessPool(Generic[T, R]):
             how = signal.Signals(-status).name
         self.close()
         raise RuntimeError(
-            f"a process that reads pictures ended ({how}); where memory is short, use fewer workers"
+            f"a helper process that reads files ended ({how}). If memory is short, "
+            "use fewer workers."
         )
 
 
@@ -159,10 +159,10 @@ def run_all(
     workers: int,
     progress: Progress | None = None,
 ) -> list[R]:
-    """Apply `make(*arguments)` to every item and return the answers in the items' order.
+    """Apply `make(*arguments)` to every item; return the answers in the order of the items.
 
-    In helper processes, or in this one where `workers` < 2 or items are few. `progress(done,
-    total)` is called as answers come. Raises what an item raised, after ending the helpers.
+    Runs in helper processes, or in this one if `workers` < 2 or items are few. Calls
+    `progress(done, total)` as answers arrive. Raises what an item raised, after ending the helpers.
     """
     total = len(items)
     pool: InlinePool[list[T], list[R]] | ProcessPool[list[T], list[R]]
@@ -193,7 +193,7 @@ def run_all(
 
 
 def serve(socket_number: int) -> None:
-    """Be a helper: answer tasks from the inherited socket until the parent closes it."""
+    """Run a helper: answer tasks from the inherited socket until the parent closes it."""
     connection = Connection(socket_number)
     try:
         make, arguments = pickle.loads(connection.recv_bytes())
@@ -207,7 +207,7 @@ def serve(socket_number: int) -> None:
                 failure = _portable(error)
             connection.send((key, failure, answer))
     except (EOFError, ConnectionError):
-        # The parent is done with us or gone. Nothing here is worth the interpreter's clean-up.
+        # The parent closed the socket or ended. Skips the interpreter's slow clean-up.
         os._exit(0)
 
 
@@ -217,7 +217,7 @@ def _each(make: Callable[..., Callable[[T], R]], arguments: tuple[Any, ...]) -> 
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error itself where it is the user's to mend, else its traceback as a text."""
+    """Return a UserError as it is, any other error as a RuntimeError with its traceback."""
     if isinstance(error, UserError):
         return error
     return RuntimeError("".join(traceback.format_exception(error)).rstrip())
@@ -227,7 +227,7 @@ def _end(connections: list[Connection], processes: list[subprocess.Popen[bytes]]
     for connection in connections:
         connection.close()
     for process in processes:
-        # SIGTERM alone: Jittor ends its whole process when a child dies of any other signal.
+        # SIGTERM only: Jittor ends its whole process if a child dies of any other signal.
         process.terminate()
     for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Losses as pure functions of network outputs; every one returns a scalar of shape (1,)."""
+"""Losses as pure functions of network outputs; each returns a scalar of shape (1,)."""
 
 from __future__ import annotations
 
@@ -10,34 +10,42 @@ import jittor as jt
 GanLoss = Literal["hinge", "least_squares", "cross_entropy", "wasserstein"]
 VggDistance = Literal["l1", "cosine"]
 
-# Wang et al. 2018 (pix2pixHD), for relu1_1 ... relu5_1.
+# Wang et al. 2018 (pix2pixHD), of relu1_1 ... relu5_1.
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def generator_gan_loss(scores: Sequence[jt.Var], kind: GanLoss) -> jt.Var:
-    """How far the discriminators are from taking the picture for real, the mean over the scales.
+    """Generator adversarial loss, averaged over scales.
 
     hinge (Lim and Ye 2017) and wasserstein (Arjovsky et al. 2017): -mean(D); least_squares (Mao et
     al. 2017): mean((D - 1)^2); cross_entropy (Goodfellow et al. 2014): mean(softplus(-D)).
+
+    Args:
+        scores: D of generated images, (N, 1, h, w) per scale.
     """
     if kind in ("hinge", "wasserstein"):
         terms = [-score.mean() for score in scores]
     else:
-        terms = [_towards(score, kind, real=True) for score in scores]
+        terms = [_score_loss(score, kind, real=True) for score in scores]
     return _mean(terms)
 
 
 def discriminator_gan_loss(scores: Sequence[jt.Var], kind: GanLoss, *, real: bool) -> jt.Var:
-    """How far the discriminators are from telling real from generated, the mean over scales.
+    """Discriminator adversarial loss of real or of generated images, averaged over scales.
 
-    hinge: mean(max(0, 1 - D)) for real pictures, mean(max(0, 1 + D)) for generated ones;
+    hinge: mean(max(0, 1 - D)) for real images, mean(max(0, 1 + D)) for generated ones;
     wasserstein: -mean(D), mean(D); least_squares: mean((D - 1)^2), mean(D^2); cross_entropy:
     mean(softplus(-D)), mean(softplus(D)). Papers as for `generator_gan_loss`.
+
+    Args:
+        scores: D of the images, (N, 1, h, w) per scale.
+        real: whether the images are real.
     """
-    return _mean([_towards(score, kind, real=real) for score in scores])
+    return _mean([_score_loss(score, kind, real=real) for score in scores])
 
 
-def _towards(score: jt.Var, kind: GanLoss, *, real: bool) -> jt.Var:
+def _score_loss(score: jt.Var, kind: GanLoss, *, real: bool) -> jt.Var:
+    """Loss of one scale for scores that should tell real, or generated."""
     sign = -1.0 if real else 1.0
     if kind == "hinge":
         return jt.maximum(1.0 + sign * score, 0.0).mean()
@@ -46,7 +54,7 @@ def _towards(score: jt.Var, kind: GanLoss, *, real: bool) -> jt.Var:
     if kind == "least_squares":
         distance = score - (1.0 if real else 0.0)
         return (distance * distance).mean()
-    # softplus(x) = max(x, 0) + log(1 + exp(-|x|)), which no score overflows.
+    # softplus(x) = max(x, 0) + log(1 + exp(-|x|)) overflows for no score.
     x = sign * score
     return (jt.maximum(x, 0.0) + jt.log(1.0 + jt.exp(-jt.abs(x)))).mean()
 
@@ -56,8 +64,10 @@ def feature_matching_loss(
 ) -> jt.Var:
     """L1 distance of the discriminators' features, summed over layers and averaged over scales.
 
-    Wang et al. 2018, equation 3, as published: every layer but the scores; the real picture's
-    features are constants.
+    Wang et al. 2018, equation 3, as published: every layer except the scores. `real` is constant.
+
+    Args:
+        fake, real: for each scale the outputs of every layer, the scores last.
     """
     terms = [
         (a - b.detach()).abs().mean()
@@ -74,6 +84,9 @@ def perceptual_loss(
 
     'l1': mean absolute difference (Johnson et al. 2016; Wang et al. 2018). 'cosine': 1 - cosine
     similarity of the channel vectors, averaged over pixels. `real` is constant.
+
+    Args:
+        fake, real: the five feature maps of `VGG19`.
     """
     measure = _l1 if distance == "l1" else _cosine
     terms = [
@@ -88,18 +101,21 @@ def _l1(a: jt.Var, b: jt.Var) -> jt.Var:
 
 
 def _cosine(a: jt.Var, b: jt.Var) -> jt.Var:
-    product = (a * b).sum(dim=1)
+    product = (a * b).sum(dim=1)  # (N, h, w)
     lengths = jt.sqrt((a * a).sum(dim=1) * (b * b).sum(dim=1) + 1e-16)
     return (1.0 - product / lengths).mean()
 
 
 def l1_loss(fake: jt.Var, real: jt.Var) -> jt.Var:
-    """Mean absolute difference of pictures (Isola et al. 2017, equation 3); `real` is constant."""
+    """Mean absolute difference of images (N, 3, H, W); `real` is constant.
+
+    Isola et al. 2017, equation 3.
+    """
     return _l1(fake, real.detach())
 
 
 def kl_loss(mean: jt.Var, log_variance: jt.Var) -> jt.Var:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), summed over vector and batch.
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), summed over (N, latent_size).
 
     Kingma and Welling 2014, appendix B: -1/2 sum(1 + log_variance - mean^2 - exp(log_variance)).
     """

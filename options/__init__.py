@@ -1,4 +1,4 @@
-"""What a run is: typed, frozen options, their flags, their JSON and the schedule files.
+"""Options of a run: typed and frozen, with their flags, their JSON and the schedule files.
 
-Standard library only, so that `--help` and a wrong flag are answered before Jittor is imported.
+Standard library only, so that `--help` and errors in flags need no import of Jittor.
 """

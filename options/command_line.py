@@ -1,10 +1,10 @@
-"""Flags of train.py and test.py: made from the options dataclasses, read into them.
+"""Command lines of train.py and test.py, parsed into the options dataclasses.
 
     options = parse_train(sys.argv[1:])     # flag > schedule file > default
     options = parse_test(sys.argv[1:])
 
-`--input_path` and `--input-path` are the same flag. What is wrong raises UserError with one line;
-`--help` prints and leaves with SystemExit(0).
+`--input_path` and `--input-path` are the same flag. Errors raise UserError with one line; `--help`
+prints and raises SystemExit(0).
 """
 
 from __future__ import annotations
@@ -18,76 +18,65 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from options.errors import UserError, cut, quote
-from options.run import (
-    PUBLISHED,
-    PUBLISHED_TASKS,
-    RUN_FIELDS,
-    RUN_GROUPS,
-    SPADE_DEPTHS,
-    Option,
-    RunOptions,
-    TestOptions,
-    closest,
-    does_not_apply,
-    option_fields,
-    show_flag,
-    unused_options,
-)
-from options.schedule import Schedule, load_schedule, stage_needs
+from options.fields import Option, closest, option_fields
+from options.generators import DEPTH_WORDS, GENERATORS, PUBLISHED_TASKS
+from options.rules import no_effect, unused_options
+from options.schedule import Schedule, load_schedule
+from options.test import TestOptions
+from options.train import RUN_FIELDS, RUN_GROUPS, RunOptions
 
 TRAIN_USAGE = """bash train.sh [FLAGS]        set up the environment once, then train
        python train.py [FLAGS]      train, in an environment that is set up
 
   bash train.sh
-      draw the demo dataset, train schedule quick, make the submission
+      generate the demo dataset, train schedule quick, make the submission
   bash train.sh --data DIR --schedule main --name RUN
-      the contest's run; the same command again resumes where it stopped
+      the contest run; the same command again resumes where it stopped
   bash train.sh --data DIR --schedule aux --name RUN-aux
-      the second model
+      the second model of the contest run
   bash train.sh --data DIR --task translation --name RUN
-      from the photographs in DIR/content to the style of those in DIR/style
+      translate the photos in DIR/content to the style of those in DIR/style
 """
-TEST_USAGE = """bash test.sh --name RUN [FLAGS]                              set up once, then draw
+TEST_USAGE = """bash test.sh --name RUN [FLAGS]        set up the environment once, then generate
        python test.py --input_path LABELS --output_path DIR [FLAGS]
 
   bash test.sh --name RUN
-      draw every test layout with the run's generator: pictures, submission.zip, overview.png
+      generate an image per test layout: images, submission.zip, overview.png
   bash test.sh --name RUN --input_path LABELS --img_path STYLES --output_path DIR
-      the contest's own flags
+      the flags of the contest
   bash test.sh --name RUN --style a.jpg --style-to b.jpg --steps 8
-      a strip for each layout, from one style to another
+      interpolate from one style to another, per layout
 """
-EPILOG = "A flag may be written with - or with _: --input-path is --input_path."
+EPILOG = "Flags may be written with - or _: --input-path is --input_path."
 TRAIN_EPILOG = (
-    "The flags in a schedule file (options/schedules/NAME.txt) win over the defaults above, and "
-    "the command line wins over both; a generator that it chooses brings what it was published "
-    "with, but for what a schedule of your own sets. " + EPILOG
+    "Flags in a schedule file (options/schedules/NAME.txt) override the defaults above, and the "
+    "command line overrides both. A generator named on the command line also sets its published "
+    "values, except those that your own schedule file sets. " + EPILOG
 )
-# The help opens with what most runs set.
+# The help starts with the flags that most runs set.
 HELP_ORDER = ("training", "data", "generator", "discriminator", "loss", "optimizer")
 
-# What belongs to one run and not to a recipe that many runs share.
+# Flags of a single run; a schedule is shared by many runs.
 NOT_IN_SCHEDULES = ("input_path", "name", "schedule", "phase", "results_path", "dry_run")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaints raised as UserError."""
+    """An argparse parser that raises its errors as UserError."""
 
     def error(self, message: str) -> NoReturn:
         found = re.match(r"argument (\S+): (.*)", cut(message))
         if not found:
-            raise UserError(f"flags are read as --flag value: {cut(message)}; see --help")
+            raise UserError(f"flags: {cut(message)}. See --help")
         flag, fault = found[1].split("/")[0], found[2]
         if fault.startswith("expected"):
-            count = "two values (H W)" if "2" in fault else "a value"
-            raise UserError(f"{flag} takes {count}: none follows it, or too few; see --help")
+            expected, got = ("two values (H W)", "fewer") if "2" in fault else ("a value", "none")
+            raise UserError(f"{flag}: expected {expected}, got {got}. See --help")
         if fault.startswith("ignored explicit argument"):
             value = fault.removeprefix("ignored explicit argument ")
             raise UserError(
-                f"{flag} takes no value: {value} follows it; write {flag} or its opposite "
-                f"{_opposite(flag)}"
+                f"{flag}: expected no value, got {value}. Write {flag} or {_opposite(flag)}"
             )
-        raise UserError(f"{flag}: {fault}; see --help")
+        raise UserError(f"{flag}: {fault}. See --help")
 
 
 def _opposite(flag: str) -> str:
@@ -95,10 +84,10 @@ def _opposite(flag: str) -> str:
 
 
 class _Switch(argparse.Action):
-    """`--flip` stores True, `--no-flip` False.
+    """Stores True for `--flip` and False for `--no-flip`.
 
-    argparse's BooleanOptionalAction writes its own default into the help, where the real one
-    (of the dataclass) already stands.
+    argparse's BooleanOptionalAction would add a second default to the help, next to that of the
+    dataclass.
     """
 
     def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
@@ -134,7 +123,7 @@ def _build(usage: str, epilog: str, groups: Mapping[str, type]) -> _Parser:
             group.add_argument(
                 "--size", nargs=2, metavar=("H", "W"), help="--height and --width in one flag"
             )
-    parser.add_argument("-h", "--help", action="help", help="print this and stop")
+    parser.add_argument("-h", "--help", action="help", help="print this help and exit")
     return parser
 
 
@@ -147,7 +136,7 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
         elif isinstance(shown, float) and shown.is_integer():
             shown = int(shown)
         help += f" (default: {shown})"
-    names = [option.flag, *option.aliases]
+    names = [option.flag, *option.flags]
     if option.kind is bool:
         group.add_argument(*names, dest=option.name, action=_Switch, help=help)
     else:
@@ -155,14 +144,14 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
 
 
 def _read(parser: _Parser, argv: Sequence[str]) -> dict[str, str | bool]:
-    """Field -> the text that was given for it (True or False for a switch)."""
+    """Returns field -> its text on the command line (True or False for a switch)."""
     words = [_hyphens(word) for word in argv]
     space, left = parser.parse_known_args(words)
     if left:
         raise _unknown(parser, left[0])
     given: dict[str, Any] = vars(space)
     for name, value in given.items():
-        # argparse takes a value of -- for none, and leaves the rest
+        # argparse drops a value of -- and keeps the remaining ones
         if isinstance(value, list) and len(value) != (2 if name == "size" else 1):
             parser.error(f"argument --{name.replace('_', '-')}: expected {len(value) + 1}")
     if "size" in given:
@@ -170,8 +159,8 @@ def _read(parser: _Parser, argv: Sequence[str]) -> dict[str, str | bool]:
         twice = [name for name in ("height", "width") if name in given]
         if twice:
             raise UserError(
-                f"--size sets height and width: --{twice[0]} {given[twice[0]]} stands beside it; "
-                "leave one of them out"
+                f"--size: expected no --{twice[0]} next to it, got --{twice[0]} {given[twice[0]]}. "
+                "Remove one of the two"
             )
         given.update(height=height, width=width)
     return given
@@ -186,23 +175,22 @@ def _hyphens(word: str) -> str:
 
 def _unknown(parser: _Parser, word: str) -> UserError:
     if not word.startswith("-"):
-        return UserError(
-            f"every value follows a flag: {quote(word)} follows none; see --help for the flags"
-        )
+        return UserError(f"flags: expected a flag before a value, got {quote(word)}. See --help")
     flag = word.partition("=")[0]
     known = [name for action in parser._actions for name in action.option_strings]
     near = closest("--" + flag.lstrip("-"), known)
-    mend = f"did you mean {near}?" if near else "see --help for the flags"
+    fix = f"Did you mean {near}?" if near else "See --help"
     shown = flag if flag.isprintable() and len(flag) < 80 else quote(flag)
-    return UserError(f"no flag is called {shown}; {mend}")
+    return UserError(f"{shown}: unknown flag. {fix}")
 
 
-def parse_train(argv: Sequence[str], say: Callable[[str], object] | None = None) -> RunOptions:
-    """Read train.py's arguments: flag over schedule file over default, every rule checked.
+def parse_train(argv: Sequence[str], log: Callable[[str], object] | None = None) -> RunOptions:
+    """Parses train.py's arguments (flag over schedule file over default) and checks every rule.
 
-    The run's name, where none is given, is derived: `<data>-<schedule>-<generator>`. Where a
-    person's own schedule meets a generator or task of the command line, `say` is told what becomes
-    of its flags: those that still mean something stay, the others are left out.
+    Without --name the run is called `<data>-<schedule>-<generator>`. If the command line names
+    another generator or task than the user's own schedule, flags of the schedule without effect
+    are dropped; `log` receives a note for each of them, and for each that differs from the
+    published value.
     """
     parser = _build(TRAIN_USAGE, TRAIN_EPILOG, {group: RUN_GROUPS[group] for group in HELP_ORDER})
     raw = _read(parser, argv)
@@ -212,20 +200,20 @@ def parse_train(argv: Sequence[str], say: Callable[[str], object] | None = None)
     recipe, places = _read_recipe(parser, schedule)
     if "task" in recipe and "task" in given and recipe["task"] != task:
         raise UserError(
-            f"schedule {schedule.name} is made for --task {recipe['task']}: --task {task} needs "
-            "another; name another --schedule"
+            f"--schedule {schedule.name}: expected --task {recipe['task']}, got --task {task}. "
+            "Name another --schedule"
         )
     merged = _merge(recipe, given, own=not schedule.is_built_in)
     options = _assemble(merged)
     notes = _notes_on_published(recipe, given, options) if not schedule.is_built_in else {}
-    # What a schedule says of a generator that the command line replaced says nothing of the new.
+    # Drop the schedule's flags for a generator that the command line replaces.
     while stale := {n: need for n, need in unused_options(options).items() if n in merged}:
         for name, need in stale.items():
             if name in given:
-                raise does_not_apply(name, given[name], need)
+                raise no_effect(RUN_FIELDS[name], given[name], need)
             if name in recipe and not schedule.is_built_in:
-                shown = show_flag(name, recipe[name])
-                notes[name] = f"{shown} needs {need}, and is left out"
+                shown = RUN_FIELDS[name].show(recipe[name])
+                notes[name] = f"{shown} has no effect without {need} and is dropped"
             del merged[name]
         options = _assemble(merged)
     _check_depth_word(raw, options)
@@ -237,20 +225,20 @@ def parse_train(argv: Sequence[str], say: Callable[[str], object] | None = None)
         options = _assemble({**merged, "name": _derive_name(options, schedule)})
     options.validate()
     for name, note in notes.items():
-        if say is not None:
-            say(f"{places[name]}: {note}")
+        if log is not None:
+            log(f"{places[name]}: {note}")
     return options
 
 
 def parse_test(argv: Sequence[str]) -> TestOptions:
-    """Read test.py's arguments, every rule checked."""
+    """Parses test.py's arguments and checks every rule."""
     fields = {option.name: option for option in option_fields(TestOptions)}
     raw = _read(_build(TEST_USAGE, EPILOG, {"test": TestOptions}), argv)
     return TestOptions(**{name: fields[name].parse(text) for name, text in raw.items()}).validate()
 
 
 def _read_recipe(parser: _Parser, schedule: Schedule) -> tuple[dict[str, Any], dict[str, str]]:
-    """Field -> value, and field -> file and line, of the flags that a schedule file sets."""
+    """Returns field -> value and field -> file and line for the flags of a schedule file."""
     source = schedule.path if schedule.path else schedule.name
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -260,18 +248,18 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> tuple[dict[str, Any], d
         try:
             words = shlex.split(text)
             if flag in ("-h", "--help"):
-                raise UserError("--help is for the command line; take it out")
-            # One value may begin with a minus: joined with = it is no flag to argparse.
+                raise UserError("--help: expected on the command line only. Remove it")
+            # A value may start with a minus; joined by = argparse does not read it as a flag.
             read = _read(parser, [f"{flag}={words[0]}"] if len(words) == 1 else [flag, *words])
             for name, value in read.items():
                 if name in NOT_IN_SCHEDULES:
                     raise UserError(
-                        f"a schedule holds what many runs share: {flag} belongs to one run; "
-                        "write it on the command line"
+                        f"{flag}: expected flags that many runs share, got a flag of a single run. "
+                        "Write it on the command line"
                     )
                 if name in values:
                     raise UserError(
-                        f"a flag stands once: {flag} sets {name} again; take one of them out"
+                        f"{flag}: expected each flag once, got {name} again. Remove one"
                     )
                 values[name], raw[name] = RUN_FIELDS[name].parse(value), value
                 places[name] = place
@@ -280,19 +268,19 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> tuple[dict[str, Any], d
     options = _assemble(_merge(values, {}, own=True))
     for name, need in unused_options(options).items():
         if name in values:
-            raise UserError(f"{places[name]}: {does_not_apply(name, values[name], need)}")
+            raise UserError(f"{places[name]}: {no_effect(RUN_FIELDS[name], values[name], need)}")
     try:
         _check_depth_word(raw, options)
     except UserError as error:
-        raise UserError(f"{places['halvings']}: {error}") from None
+        raise UserError(f"{places['num_downsamples']}: {error}") from None
     return values, places
 
 
 def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
-    """Field -> value: flag over schedule, with what generator and task were published with.
+    """Returns field -> value: flag over schedule, plus the published values.
 
-    That goes before a built-in schedule made for another generator or task. A person's own
-    schedule goes before it: whoever wrote a value there meant it.
+    The published values of generator and task override a built-in schedule made for others. They
+    never override the user's own schedule: its values are deliberate.
     """
     published = _published(recipe, given)
     if own or _chosen(recipe, given) == _chosen(recipe, {}):
@@ -301,7 +289,7 @@ def _merge(recipe: Mapping[str, Any], given: Mapping[str, Any], *, own: bool) ->
 
 
 def _chosen(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str]:
-    """Generator and task."""
+    """Returns generator and task."""
     defaults = {name: RUN_FIELDS[name].default for name in ("generator", "task")}
     merged = {**defaults, **recipe, **given}
     return merged["generator"], merged["task"]
@@ -309,20 +297,20 @@ def _chosen(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, s
 
 def _published(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     generator, task = _chosen(recipe, given)
-    return {**PUBLISHED.get(generator, {}), **PUBLISHED_TASKS.get(task, {})}
+    return {**GENERATORS[generator].published, **PUBLISHED_TASKS.get(task, {})}
 
 
 def _notes_on_published(
     recipe: Mapping[str, Any], given: Mapping[str, Any], options: RunOptions
 ) -> dict[str, str]:
-    """Field -> what to say of a flag of a schedule that what the command line chose has not."""
+    """Returns field -> a note on each schedule flag that differs from the published value."""
     generator, task = _chosen(recipe, given)
     if (generator, task) == _chosen(recipe, {}):
         return {}
     unused = unused_options(options)
     return {
-        name: f"{show_flag(name, recipe[name])} stays, and {generator} in {task} was published "
-        f"with {show_flag(name, value)}"
+        name: f"{RUN_FIELDS[name].show(recipe[name])} is kept; {generator} for {task} was "
+        f"published with {RUN_FIELDS[name].show(value)}"
         for name, value in _published(recipe, given).items()
         if name in recipe and name not in {*given, *unused} and recipe[name] != value
     }
@@ -336,24 +324,25 @@ def _assemble(values: Mapping[str, Any]) -> RunOptions:
 
 
 def _check_depth_word(raw: Mapping[str, str | bool], options: RunOptions) -> None:
-    word = raw.get("halvings")
-    if word in SPADE_DEPTHS and options.generator.generator != "spade":
+    word, generator = raw.get("num_downsamples"), options.generator
+    if word in DEPTH_WORDS and word not in generator.spec.depth_words:
         raise UserError(
-            f"--halvings takes normal, more, most for spade alone: {word} with "
-            f"{options.generator.generator} is not; write --halvings {SPADE_DEPTHS[str(word)]}"
+            f"--num-downsamples: {word} is a depth of spade, got --generator "
+            f"{generator.generator}. Write --num-downsamples {DEPTH_WORDS[str(word)]}"
         )
 
 
 def _check_stages(schedule: Schedule, options: RunOptions) -> None:
-    generator = options.generator.generator
+    generator = options.generator
     for phase in schedule.phases:
-        need = stage_needs(phase.stage)
-        if need is not None and generator != need:
-            raise UserError(
-                f"a phase that trains a part needs a generator with that part: phase {phase.name} "
-                f"of schedule {schedule.name} has stage {phase.stage}, for --generator {need}, not "
-                f"{generator}; write another --schedule, or stage all"
-            )
+        if phase.stage in ("all", *generator.spec.stages):
+            continue
+        others = [name for name, spec in GENERATORS.items() if phase.stage in spec.stages]
+        raise UserError(
+            f"--schedule {schedule.name}: expected --generator {' or '.join(others)} for phase "
+            f"{phase.name} (stage {phase.stage}), got {generator.generator}. Name another "
+            "--schedule, or write stage all"
+        )
 
 
 def _check_data(schedule: Schedule, options: RunOptions) -> None:
@@ -361,14 +350,14 @@ def _check_data(schedule: Schedule, options: RunOptions) -> None:
         return
     if options.data.input_path is None:
         raise UserError(
-            "--task translation needs photographs: the built-in dataset has pairs alone; name "
-            "--data DIR with DIR/content and DIR/style"
+            "--task translation: expected photos, got the built-in dataset of pairs. Name --data "
+            "DIR with DIR/content and DIR/style"
         )
     for phase in schedule.phases:
         if phase.subset != "total":
             raise UserError(
-                f"--task translation takes every photograph, subset total: phase {phase.name} of "
-                f"schedule {schedule.name} takes {phase.subset}, chosen by layouts; write "
+                f"--task translation: expected subset total, got {phase.subset} in phase "
+                f"{phase.name} of schedule {schedule.name}, which is chosen by layouts. Write "
                 "--schedule quick or translation"
             )
 
@@ -383,5 +372,5 @@ def _derive_name(options: RunOptions, schedule: Schedule) -> str:
 
 
 def _shorten(part: str) -> str:
-    """At most 40 characters, and 80 bytes: a run's name may have 200."""
+    """Cuts to 40 characters and 80 bytes; a run's name may have 200 bytes."""
     return part[:40].encode()[:80].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""JSON that may be damaged: whatever it holds, it is a value or a ValueError."""
+"""Parses JSON that may be damaged: the result is a value or a ValueError."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def parse_json(text: str | bytes, **settings: Any) -> Any:
-    """Parse JSON; ValueError for what is none, such as brackets without end."""
+    """Parses JSON; raises ValueError for any other text, endless brackets included."""
     try:
         return json.loads(text, **settings)
     except RecursionError:

@@ -1,7 +1,7 @@
-"""Look-ups in the file system: each answers, or says in one line what is wrong and how to fix it.
+"""File system queries; each returns an answer or raises UserError with one line and a fix.
 
-is_folder("DIR/labels")     # False if nothing is there; UserError if it cannot be told
-list_folder("DIR/labels")   # its entries by name; links that lead nowhere are entries too
+is_folder("DIR/labels")     # False if the path does not exist; UserError if the system refuses
+list_folder("DIR/labels")   # its entries by name, dangling links included
 read_file("list.txt")       # its bytes
 """
 
@@ -18,9 +18,9 @@ from typing import BinaryIO, Literal
 from options.errors import UserError
 
 MOST_BYTES = 1 << 28  # of a list, a table or another text; the largest real ones have a few MB
-MOST_PICTURE_BYTES = 1 << 30
+MOST_IMAGE_BYTES = 1 << 30
 _REMOUNT = "mount the drive again, then start the same command"
-# What is found instead of a usable path, and the fix.
+# Error number -> what was found instead of a usable path, and the fix.
 _FAULTS: dict[int, tuple[str, str]] = {
     errno.ENOENT: ("nothing there", "restore it or correct the path"),
     errno.EACCES: ("permission denied", "give yourself the right to read it (chmod, chown)"),
@@ -32,7 +32,7 @@ _FAULTS: dict[int, tuple[str, str]] = {
     errno.ESTALE: ("a file that its server has lost (stale handle)", _REMOUNT),
     errno.ENOTCONN: ("a drive that does not answer", _REMOUNT),
     errno.ETIMEDOUT: ("a drive that does not answer", _REMOUNT),
-    errno.EIO: ("an input/output error", "check the disk; dmesg names the fault"),
+    errno.EIO: ("an input/output error", "check the disk; dmesg names the cause"),
     errno.EMFILE: ("too many open files", "raise the limit: ulimit -n 4096"),
     errno.ENOSPC: ("no space left on the disk", "free some space"),
     errno.EDQUOT: ("no space left in your quota", "free some space"),
@@ -44,7 +44,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """One entry of a folder; `fault` says what is wrong with a broken one, and the fix."""
+    """An entry of a folder; `fault` describes a broken one and its fix."""
 
     path: Path
     kind: Literal["file", "folder", "other", "broken"]
@@ -52,9 +52,9 @@ class Entry:
 
 
 def explain(path: Path | str, error: OSError | ValueError) -> tuple[str, str]:
-    """Return what was found at a path instead of a usable one, and the fix, for what was raised.
+    """Return what was found instead of a usable path, and the fix, for an error on `path`.
 
-    A ValueError is what Python raises for a name that no file can have.
+    Python raises ValueError for a name that no file can have.
     """
     if not isinstance(error, OSError):
         return "a name that no file can have", "correct the path"
@@ -63,7 +63,7 @@ def explain(path: Path | str, error: OSError | ValueError) -> tuple[str, str]:
         if target is not None:
             return f"a link to {target}, which is not there", "restore that or remove the link"
     if error.errno == errno.EFBIG:
-        return error.strerror or "too much", "it is damaged, or another file"
+        return error.strerror or "a file that is too large", "name another file"
     if error.errno in _FAULTS:
         found, fix = _FAULTS[error.errno]
         return found + _where(path, error.errno), fix
@@ -73,18 +73,18 @@ def explain(path: Path | str, error: OSError | ValueError) -> tuple[str, str]:
 def path_error(
     path: Path | str, error: OSError | ValueError, expected: str = "a readable path"
 ) -> UserError:
-    """Return the error to raise for what an operation on `path` raised."""
+    """Return the UserError for an error that an operation on `path` raised."""
     found, fix = explain(path, error)
     return UserError(f"{show_path(path)}: expected {expected}, got {found}. {sentence(fix)}")
 
 
 def sentence(text: str) -> str:
-    """Return a text with a capital at its start and a stop at its end."""
+    """Return a text with a capital letter first and a period last."""
     return f"{text[:1].upper()}{text[1:]}" + "." * (not text.endswith((".", "?", "!")))
 
 
 def show_path(path: Path | str) -> str:
-    """Return a path as text for one line of UTF-8: everything else in it is escaped."""
+    """Return a path as one line of UTF-8, with all other characters escaped."""
     text = str(path)
     if text.isprintable():
         return text
@@ -97,14 +97,14 @@ def expand(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{path}: expected a home folder for ~, got none. Write the whole path."
+            f"{path}: expected a home folder for ~, got none. Write the path in full."
         ) from None
 
 
 def look_up(path: Path | str) -> os.stat_result | None:
-    """Return what a path leads to, links followed, or None if nothing is there.
+    """Return the status of a path, links followed, or None if it does not exist.
 
-    Raises UserError if that cannot be told.
+    Raises UserError if the system refuses to answer.
     """
     try:
         return os.stat(path)
@@ -115,18 +115,18 @@ def look_up(path: Path | str) -> os.stat_result | None:
 
 
 def exists(path: Path | str) -> bool:
-    """Whether something is there; a link that leads nowhere is nothing. Raises as `look_up`."""
+    """Whether a path exists; a dangling link does not. Raises as `look_up`."""
     return look_up(path) is not None
 
 
 def is_folder(path: Path | str) -> bool:
-    """Whether a folder is there. Raises as `look_up`."""
+    """Whether a path is a folder. Raises as `look_up`."""
     found = look_up(path)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def is_file(path: Path | str) -> bool:
-    """Whether a regular file is there. Raises as `look_up`."""
+    """Whether a path is a regular file. Raises as `look_up`."""
     found = look_up(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
@@ -134,7 +134,7 @@ def is_file(path: Path | str) -> bool:
 def list_folder(path: Path | str) -> list[Entry]:
     """Return the entries of a folder, hidden ones included, sorted by name.
 
-    Raises UserError if the folder cannot be read; an entry that cannot be is `broken`.
+    Raises UserError if the folder cannot be read; an unreadable entry is `broken`.
     """
     path = Path(path)
     try:
@@ -145,7 +145,7 @@ def list_folder(path: Path | str) -> list[Entry]:
 
 
 def existing_folder(path: Path | str) -> Path:
-    """Return a folder that a person named, `~` expanded; UserError if it cannot be read."""
+    """Return a folder that the user named, `~` expanded; UserError if it cannot be read."""
     folder = expand(path)
     found = look_up(folder)
     if found is None:
@@ -160,10 +160,10 @@ def existing_folder(path: Path | str) -> Path:
 
 
 def open_file(path: Path | str, most: int | None = None) -> BinaryIO:
-    """Open a file to read; OSError if that fails, if it is none, or has more than `most` bytes.
+    """Open a regular file of at most `most` bytes to read; OSError for anything else.
 
-    A pipe or a device may have no end, and to open a pipe alone may take for ever. A file with
-    holes may say that it has more bytes than memory or patience.
+    A pipe or a device may have no end, and opening a pipe may block forever. A sparse file may be
+    larger than memory.
     """
     file = os.fdopen(_open(path, os.O_RDONLY), "rb")
     size = os.fstat(file.fileno()).st_size
@@ -174,7 +174,7 @@ def open_file(path: Path | str, most: int | None = None) -> BinaryIO:
 
 
 def open_to_append(path: Path | str) -> int:
-    """Open a file, or make it, to append to; the descriptor. OSError as `open_file`."""
+    """Open or create a file to append to; return its descriptor. OSError as `open_file`."""
     return _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
@@ -203,7 +203,7 @@ def read_file(path: Path | str, expected: str = "a readable file") -> bytes:
 
 
 def first_that(paths: Iterable[Path], fits: Callable[[Path], bool]) -> Path | None:
-    """Return the first path that `fits`; one that cannot be looked at does not, as for a hint."""
+    """Return the first path that `fits`; skip those that raise, since this is for hints."""
     for path in paths:
         try:
             if fits(path):
@@ -219,7 +219,7 @@ def _describe(path: Path, entry: os.DirEntry[str]) -> Entry:
             return Entry(path, "file")
         if entry.is_dir():
             return Entry(path, "folder")
-        # False is also the answer for a link whose target is not there.
+        # Both are also False for a dangling link.
         entry.stat()
     except OSError as error:
         found, fix = explain(path, error)
@@ -231,12 +231,12 @@ def _missing_folder(folder: Path) -> UserError:
     found, fix = explain(folder, FileNotFoundError(errno.ENOENT, ""))
     if _target_of_link(folder) is None:
         nearest = first_that(folder.absolute().parents, exists)
-        found, fix = f"nothing; of its path only {nearest} is there", "correct the path"
+        found, fix = f"nothing; only {nearest} exists", "correct the path"
     return UserError(f"{show_path(folder)}: expected a folder, got {found}. {sentence(fix)}")
 
 
 def _where(path: Path | str, number: int) -> str:
-    """Return which folder above a path is the cause of an error, for the end of `found`."""
+    """Return the folder above a path that causes an error, for the end of `found`."""
     if number not in (errno.EACCES, errno.ELOOP):
         return ""
     whole = Path(path).absolute()
@@ -244,7 +244,7 @@ def _where(path: Path | str, number: int) -> str:
         try:
             os.stat(place)
         except OSError as error:
-            # The right to look at an entry is that of its folder.
+            # An entry's permissions are those of its folder.
             cause = place.parent if number == errno.EACCES else place
             return f" at {show_path(cause)}" if error.errno == number and cause != whole else ""
     return ""

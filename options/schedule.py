@@ -1,15 +1,16 @@
-"""Schedules: phases of a training run, read from a text file that users write too.
+"""Schedules: the phases of a training run, read from built-in or user-written text files.
 
-    # Lines that begin with # say what it is, how long it takes, what it reaches.
+    # Comments start with #: purpose, expected time, expected score.
     --size 384 512
     phase  last_epoch  batch_size  subset       learning_rate
     I      38          2           total        2e-4
     II     71          30          selection_1  1.2e-3
 
-A sixth column, stage, may say what a phase trains: all (as without it), or for pix2pixhd global
-(its global generator, at half the size) or enhancer (its enhancer alone).
-Lines that begin with -- are flags of train.py: defaults that the command line overrules.
-Epochs count from 1; a phase runs from the epoch after the last phase's last to its own last.
+Lines that start with -- are flags of train.py: defaults that the command line overrides.
+Epochs count from 1. A phase starts after the last epoch of the previous phase and ends with its
+own `last_epoch`. An optional sixth column, stage, selects the part of the generator that a phase
+trains: all (the default), or for pix2pixhd global (its global generator, at half the size) or
+enhancer (its enhancer alone).
 """
 
 from __future__ import annotations
@@ -25,24 +26,25 @@ from pathlib import Path
 from typing import Any
 
 from options.errors import UserError, quote
+from options.fields import MOST, closest, read_number
+from options.generators import GENERATORS
 from options.paths import read_bytes
-from options.run import MOST, closest, read_number
 
 SUBSETS = ("total", "selection_1", "selection_2")
 COLUMNS = ("phase", "last_epoch", "batch_size", "subset", "learning_rate")
 STAGE_COLUMN = "stage"
-# Stage -> the generator that has it, None for every one.
-STAGES: dict[str, str | None] = {"all": None, "global": "pix2pixhd", "enhancer": "pix2pixhd"}
+# Parts that a phase can train: the whole generator, or a part that some generators have.
+STAGES = ("all", *dict.fromkeys(part for spec in GENERATORS.values() for part in spec.stages))
 FOLDER = Path(__file__).parent / "schedules"
-# Task -> built-in schedules that another one stands for.
-STANDS_FOR = {"translation": {"quick": "quick_translation"}}
+# Task -> name of a built-in schedule -> name of the one that replaces it.
+ALIASES_BY_TASK = {"translation": {"quick": "quick_translation"}}
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs with one batch size, one subset of the pairs and one learning rate.
+    """Consecutive epochs with one batch size, one subset of the pairs and one learning rate.
 
-    `stage` says what of the generator it trains.
+    `stage` is the part of the generator that the phase trains.
     """
 
     name: str
@@ -53,16 +55,16 @@ class Phase:
     stage: str = "all"
 
     def epochs(self, previous_last_epoch: int) -> range:
-        """The epochs of this phase, given the last epoch of the phase before (0 for none)."""
+        """The epochs of this phase, given the last epoch of the previous one (0 for the first)."""
         return range(previous_last_epoch + 1, self.last_epoch + 1)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The phases of a run, and the flags that it sets as defaults.
+    """The phases of a run, and the flags that the schedule sets as defaults.
 
-    `flags` maps `--flag` to its value as written ("" for a switch such as `--no-flip`);
-    `flag_lines` says on which line of the file each stands.
+    `flags` maps `--flag` to its value as written ("" for a switch such as `--no-flip`).
+    `flag_lines` maps it to its line in the file.
     """
 
     name: str
@@ -73,7 +75,7 @@ class Schedule:
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it comes with the program; another is a person's own."""
+        """Whether the schedule is part of this project, and not the user's own."""
         return Path(self.path).parent == FOLDER
 
     @property
@@ -81,14 +83,14 @@ class Schedule:
         return self.phases[-1].last_epoch
 
     def phase(self, name: str) -> Phase:
-        """The phase called `name`; UserError names those that there are."""
+        """The phase called `name`; UserError lists the valid names."""
         for phase in self.phases:
             if phase.name == name:
                 return phase
         names = ", ".join(phase.name for phase in self.phases)
         raise UserError(
-            f"--phase is a phase of schedule {self.name}: {quote(name)} is not; "
-            f"write one of {names}, or leave it out to run all"
+            f"--phase: expected a phase of schedule {self.name} ({names}), got {quote(name)}. "
+            "Remove the flag to run all phases"
         )
 
     def epochs(self, name: str) -> range:
@@ -105,7 +107,7 @@ class Schedule:
         }
 
     def describe(self) -> str:
-        """The table of the phases, aligned, with the epochs of each."""
+        """An aligned table of the phases, with the epochs of each."""
         staged = any(phase.stage != "all" for phase in self.phases)
         rows = [["phase", "epochs", "batch_size", "subset", "learning_rate"]]
         rows[0] += [STAGE_COLUMN] * staged
@@ -127,54 +129,48 @@ class Schedule:
         return "\n".join([f"schedule {self.name}", *(line.rstrip() for line in lines)])
 
 
-def stage_needs(stage: str) -> str | None:
-    """The generator that a stage needs, or None where any will do."""
-    return STAGES[stage]
-
-
 def built_in_schedules() -> tuple[str, ...]:
-    """The names of the schedules that come with the program."""
+    """The names of the built-in schedules."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
 
 def load_schedule(name_or_path: str, task: str = "synthesis") -> Schedule:
-    """Read a built-in schedule by name, or a schedule file by path; UserError where it is off."""
+    """Reads a built-in schedule by name, or a schedule file by path; UserError if it is invalid."""
     names = built_in_schedules()
-    name_or_path = STANDS_FOR.get(task, {}).get(name_or_path, name_or_path)
+    name_or_path = ALIASES_BY_TASK.get(task, {}).get(name_or_path, name_or_path)
     path = FOLDER / f"{name_or_path}.txt" if name_or_path in names else Path(name_or_path)
-    with contextlib.suppress(RuntimeError):  # nobody is called that
+    with contextlib.suppress(RuntimeError):  # no such user
         path = path.expanduser()
-    # os.path, to which a name that is too long or no name is no file either
+    # os.path answers False for names that no file can have
     if os.path.isdir(path):
         raise UserError(
-            f"--schedule is a schedule file: {quote(name_or_path)} is a folder; name the file in it"
+            f"--schedule: expected a schedule file, got the folder {quote(name_or_path)}. Name the "
+            "file in it"
         )
     if not os.path.isfile(path):
-        near = closest(name_or_path, names)
-        known = ", ".join(names)
-        mend = f"write --schedule {near}" if near else f"write one of {known}"
+        near = closest(name_or_path, names) or "main"
         raise UserError(
-            f"--schedule is {known} or the path of a schedule file: {quote(name_or_path)} is "
-            "neither; "
-            f"{mend}"
+            f"--schedule: expected {', '.join(names)} or the path of a schedule file, got "
+            f"{quote(name_or_path)} (e.g. --schedule {near})"
         )
     try:
         text = _decode(read_bytes(path))
     except OSError as error:
         raise UserError(
-            f"{path}: a schedule must be readable: {error.strerror}; let it be read, or copy it"
+            f"{path}: expected a readable schedule, got {error.strerror}. Change its permissions, "
+            "or copy it"
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: a schedule is a text file in UTF-8: {error.reason} at byte {error.start}; "
-            "save it as UTF-8"
+            f"{path}: expected a schedule in UTF-8, got {error.reason} at byte {error.start}. Save "
+            "it as UTF-8"
         ) from None
     shown = path.stem if path.parent == FOLDER else str(path)
     return parse_schedule(text, name=path.stem, source=shown, path=str(path))
 
 
 def _decode(content: bytes) -> str:
-    """UTF-8; or UTF-16, as Windows' editors may save it, where its mark says so."""
+    """Decodes UTF-8, or UTF-16 with its byte order mark, which editors on Windows may save."""
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
     if "\0" in text:
@@ -183,7 +179,7 @@ def _decode(content: bytes) -> str:
 
 
 def parse_schedule(text: str, *, name: str, source: str, path: str = "") -> Schedule:
-    """Read the text of a schedule; UserError names `source`, the line and the rule."""
+    """Parses the text of a schedule; UserError names `source`, the line and the rule."""
     phases: list[Phase] = []
     flags: dict[str, str] = {}
     flag_lines: dict[str, int] = {}
@@ -196,12 +192,15 @@ def parse_schedule(text: str, *, name: str, source: str, path: str = "") -> Sche
         place = f"{source}, line {number}"
         if line.startswith("-"):
             if header is not None:
-                raise UserError(f"{place}: flags stand above the table: {quote(line)}; move it up")
+                raise UserError(
+                    f"{place}: expected flags above the table, got {quote(line)} below it. Move "
+                    "it up"
+                )
             for flag, value in _split_flags(line, place).items():
                 if flag in flags:
                     raise UserError(
-                        f"{place}: a flag stands once: {flag} is on line {flag_lines[flag]} too; "
-                        "take one out"
+                        f"{place}: expected each flag once, got {flag} on line {flag_lines[flag]} "
+                        "too. Remove one"
                     )
                 flags[flag], flag_lines[flag] = value, number
         elif header is None:
@@ -210,13 +209,13 @@ def parse_schedule(text: str, *, name: str, source: str, path: str = "") -> Sche
             phases.append(_read_phase(line, header, phases, place))
     if header is None:
         raise UserError(
-            f"{source}, line {number}: a schedule has a table, and the file ended without one; "
-            f"write the row: {'  '.join(COLUMNS)}"
+            f"{source}, line {number}: expected a table of phases, got the end of the file. Write "
+            f"its first row: {'  '.join(COLUMNS)}"
         )
     if not phases:
         raise UserError(
-            f"{source}, line {number}: a schedule has a phase or more, and the table is empty; "
-            "write for example: I  38  2  total  2e-4"
+            f"{source}, line {number}: expected at least one phase, got an empty table. Write a "
+            "row, e.g. I  38  2  total  2e-4"
         )
     return Schedule(name=name, phases=tuple(phases), flags=flags, path=path, flag_lines=flag_lines)
 
@@ -226,7 +225,7 @@ def _split_flags(line: str, place: str) -> dict[str, str]:
         words = shlex.split(line)
     except ValueError as error:
         raise UserError(
-            f"{place}: quotes come in pairs: {quote(line)} ({error}); close it"
+            f"{place}: expected quotes in pairs, got {quote(line)} ({error}). Close the quote"
         ) from None
     flags: dict[str, list[str]] = {}
     for word in words:
@@ -234,11 +233,11 @@ def _split_flags(line: str, place: str) -> dict[str, str]:
             flag, equals, value = word.partition("=")
             flag = flag.replace("_", "-")
             if flag in flags:
-                raise UserError(f"{place}: a flag stands once: {flag} is here twice; take one out")
+                raise UserError(f"{place}: expected each flag once, got {flag} twice. Remove one")
             flags[flag] = [value] if equals else []
         elif not flags:
             raise UserError(
-                f"{place}: a flag begins with --: {quote(word)} does not; write -{word}"
+                f"{place}: expected a flag that starts with --, got {quote(word)}. Write -{word}"
             )
         else:
             flags[next(reversed(flags))].append(word)
@@ -250,63 +249,63 @@ def _read_header(line: str, place: str) -> list[str]:
     named = header + [STAGE_COLUMN] * (STAGE_COLUMN not in header)
     if sorted(named) != sorted((*COLUMNS, STAGE_COLUMN)):
         raise UserError(
-            f"{place}: the first row names the columns {'  '.join(COLUMNS)}, and may name "
-            f"{STAGE_COLUMN}: {quote(line)} does not; write that row there (a flag begins with "
-            "--, a comment with #)"
+            f"{place}: expected the column names {'  '.join(COLUMNS)} (and optionally "
+            f"{STAGE_COLUMN}), got {quote(line)}. Write the names first (a flag starts with --, a "
+            "comment with #)"
         )
     return header
 
 
-def _read_phase(line: str, header: list[str], before: list[Phase], place: str) -> Phase:
+def _read_phase(line: str, header: list[str], previous: list[Phase], place: str) -> Phase:
     cells = line.split()
     if len(cells) != len(header):
         raise UserError(
-            f"{place}: a phase has {len(header)} values ({', '.join(header)}): "
-            f"{quote(line)} has {len(cells)}; write all of them"
+            f"{place}: expected {len(header)} values ({', '.join(header)}), got {len(cells)} in "
+            f"{quote(line)}. Write all of them"
         )
     row = dict(zip(header, cells, strict=True))
     name, subset = row["phase"], row["subset"]
-    if name in {phase.name for phase in before}:
+    if name in {phase.name for phase in previous}:
         raise UserError(
-            f"{place}: a phase's name stands once: {quote(name)} is there; give it another"
+            f"{place}: expected a new phase name, got {quote(name)} again. Choose another"
         )
     if subset not in SUBSETS:
         raise UserError(
-            f"{place}: subset is one of {', '.join(SUBSETS)}: {quote(subset)} is not; write one of "
-            "them"
+            f"{place}: subset: expected one of {', '.join(SUBSETS)}, got {quote(subset)}. Write "
+            "one of them"
         )
     stage = row.get(STAGE_COLUMN, "all")
     if stage not in STAGES:
         raise UserError(
-            f"{place}: stage is one of {', '.join(STAGES)}: {quote(stage)} is not; write one of "
-            "them"
+            f"{place}: stage: expected one of {', '.join(STAGES)}, got {quote(stage)}. Write one "
+            "of them"
         )
-    last_epoch = _whole(row, "last_epoch", place)
-    previous = before[-1].last_epoch if before else 0
-    if last_epoch <= previous:
+    last_epoch = _count(row, "last_epoch", place)
+    start = previous[-1].last_epoch if previous else 0
+    if last_epoch <= start:
         raise UserError(
-            f"{place}: last_epoch grows from phase to phase: {last_epoch} comes after {previous}; "
-            f"write {previous + 1} or more"
+            f"{place}: last_epoch: expected {start + 1} or more, got {last_epoch}. The previous "
+            f"phase ends with epoch {start}"
         )
     return Phase(
         name=name,
         last_epoch=last_epoch,
-        batch_size=_whole(row, "batch_size", place),
+        batch_size=_count(row, "batch_size", place),
         subset=subset,
         learning_rate=_rate(row["learning_rate"], place),
         stage=stage,
     )
 
 
-def _whole(row: dict[str, str], column: str, place: str) -> int:
+def _count(row: dict[str, str], column: str, place: str) -> int:
     try:
         value = read_number(int, row[column])
     except ValueError:
         value = 0
     if not 1 <= value <= MOST:
         raise UserError(
-            f"{place}: {column} is a whole number from 1 to {MOST}: {quote(row[column])} is not; "
-            "write for example 4"
+            f"{place}: {column}: expected an integer from 1 to {MOST}, got {quote(row[column])} "
+            "(e.g. 4)"
         )
     return value
 
@@ -318,7 +317,7 @@ def _rate(text: str, place: str) -> float:
         value = math.nan
     if not 0 < value <= 1:
         raise UserError(
-            f"{place}: learning_rate is a number above 0, 1 at most: {quote(text)} is not; "
-            "write for example 2e-4"
+            f"{place}: learning_rate: expected a number above 0 and at most 1, got {quote(text)} "
+            "(e.g. 2e-4)"
         )
     return value

@@ -1,4 +1,4 @@
-"""Makes Jittor ready on the CPU before any test module imports it."""
+"""Prepares Jittor on the CPU before any test module imports it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from options.errors import UserError
-from tools.set_up import prepare
+from runtime.set_up import prepare
 
-# The programs that tests start inherit what is ignored: where the tests run under nohup or as a
-# script's job with &, they would not hear the signals that they are sent.
+# Programs that tests start inherit ignored signals: under nohup, or as a script's job with &, they
+# would not receive the signals that tests send.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
     if signal.getsignal(number) == signal.SIG_IGN:
-        ours = number == signal.SIGINT
-        signal.signal(number, signal.default_int_handler if ours else signal.SIG_DFL)
+        is_interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 try:
     prepare("cpu")
@@ -24,10 +24,10 @@ except UserError as error:
 
 
 def pytest_runtest_setup() -> None:
-    """Takes back the signals with which Jittor ends the whole process.
+    """Restores the handlers of signals at which Jittor ends the whole process.
 
-    It quits, without a summary, at Ctrl-C and when a child was killed by a signal, as some tests do
-    to theirs.
+    Jittor exits, without a summary, at Ctrl-C and when a signal kills a child, as some tests do to
+    theirs.
     """
     if "jittor" in sys.modules:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The shells: what is missing is one line, the environment is made once, whole and by one start."""
+"""The shell scripts: one line per missing requirement; the environment is created once, whole."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# what a bare system has
+# the commands of a bare system
 TEXT_COMMANDS = ("cat", "grep", "sed", "tail", "sha256sum")
 FILE_COMMANDS = ("dirname", "flock", "ls", "mkdir", "mv", "readlink", "rm")
 COMMANDS = ("bash", "sleep", *TEXT_COMMANDS, *FILE_COMMANDS)
 
-# a repository with its environment, the variables that it was made under, and what was said
+# a repository with an environment, the variables of its creation, and the output
 Made = tuple[Path, dict[str, str], list[str]]
 
 
 def copy_shells(folder: Path, requirements: str = "demo-package==1.0\n") -> Path:
-    """A small repository with the real shells and a train.py that says how it was called."""
-    (folder / "tools").mkdir(parents=True)
-    for name in ("train.sh", "test.sh", "tools/set_up.sh"):
+    """A small repository with the real scripts and a train.py that prints its arguments."""
+    (folder / "runtime").mkdir(parents=True)
+    for name in ("train.sh", "test.sh", "runtime/set_up.sh"):
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / "requirements.txt").write_text(requirements)
     for name in ("train.py", "test.py"):
@@ -39,7 +39,7 @@ def copy_shells(folder: Path, requirements: str = "demo-package==1.0\n") -> Path
 
 
 def wheel(folder: Path, version: str = "1.0") -> Path:
-    """A folder that pip can install the one required package from, without a network."""
+    """A folder from which pip installs the one required package, without a network."""
     folder.mkdir(exist_ok=True)
     info = f"demo_package-{version}.dist-info"
     files = {
@@ -83,7 +83,7 @@ def start(
 def made(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Made]:
-    """A repository whose environment two starts at the same time have made, and what they said."""
+    """A repository whose environment two simultaneous starts created, and their output."""
     tmp_path = tmp_path_factory.mktemp("shell")
     repository = copy_shells(tmp_path / "repository")
     wheel(tmp_path / "wheels")
@@ -98,16 +98,16 @@ def made(
         )
         for _ in range(2)
     ]
-    said = []
+    output = []
     for process in starts:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        said += [out, err]
-    yield repository, env, said
+        output += [out, err]
+    yield repository, env, output
 
 
 def stub_path(tmp_path: Path, *, python: str, compiler: bool) -> str:
-    """A PATH with little more than a python3 that describes itself as told."""
+    """A PATH with little more than a python3 with a given description."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in COMMANDS:
@@ -133,16 +133,20 @@ def stub_path(tmp_path: Path, *, python: str, compiler: bool) -> str:
             False,
             ["install python3.12-dev", "install python3.12-venv", "install g++"],
         ),
-        ("13\\t1\\t1\\t/usr/bin/python3.13", True, ["found /usr/bin/python3.13 (3.13)"]),
+        (
+            "13\\t1\\t1\\t/usr/bin/python3.13",
+            True,
+            ["expected 3.10 to 3.12, got /usr/bin/python3.13 (3.13). Run"],
+        ),
         (
             "9\\t1\\t1\\t/usr/bin/python3.9",
             False,
-            ["found /usr/bin/python3.9 (3.9)", "install g++"],
+            ["got /usr/bin/python3.9 (3.9)", "install g++"],
         ),
-        ("", True, ["Python 3.10 to 3.12 is needed, found none"]),
+        ("", True, ["Python: expected 3.10 to 3.12, got none. Run"]),
     ],
 )
-def test_what_is_missing_is_one_line_with_its_command(
+def test_a_missing_requirement_is_one_line_with_its_command(
     tmp_path: Path, python: str, compiler: bool, expected: list[str]
 ) -> None:
     repository = copy_shells(tmp_path / "repository")
@@ -157,11 +161,11 @@ def test_what_is_missing_is_one_line_with_its_command(
     assert not (repository / ".venv").exists()
 
 
-def test_a_path_with_a_space_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_path_with_a_space_is_refused_first(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "my repository")
     done = start(repository, environment(tmp_path))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: the path '{repository}' has a space")
+    assert done.stderr.startswith(f"error: '{repository}': expected a path without spaces")
     assert not (repository / ".venv").exists()
 
 
@@ -177,16 +181,16 @@ def test_an_interpreter_with_headers_is_preferred(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if "g++" in line]
 
 
-def test_two_starts_make_one_environment(made: Made) -> None:
-    repository, _, said = made
-    everything = "".join(said)
-    assert everything.count("Making .venv") == 1
+def test_two_starts_create_one_environment(made: Made) -> None:
+    repository, _, output = made
+    everything = "".join(output)
+    assert everything.count("Creating .venv") == 1
     assert everything.count("Installing 1 packages") == 1
     call = f"train.py ['--name', 'two words'] {repository / '.venv'}\n"
-    assert said[0] == said[2] == call
+    assert output[0] == output[2] == call
 
 
-def test_a_second_start_adds_less_than_a_second(
+def test_a_second_start_takes_less_than_a_second(
     made: Made,
 ) -> None:
     repository, env, _ = made
@@ -210,11 +214,11 @@ def test_an_interrupted_installation_is_completed(
     shutil.rmtree(info)
     done = start(repository, env)
     assert done.returncode == 0
-    assert "Making" not in done.stderr and "Installing" in done.stderr
+    assert "Creating" not in done.stderr and "Installing" in done.stderr
     assert package.is_file()
 
 
-def test_new_requirements_are_installed_and_a_failure_shows_why(made: Made, tmp_path: Path) -> None:
+def test_new_requirements_are_installed_and_failures_explained(made: Made, tmp_path: Path) -> None:
     repository, env, _ = made
     old = (repository / "requirements.txt").read_text()
     (repository / "requirements.txt").write_text("demo-package==2.0\n")
@@ -233,28 +237,28 @@ def test_new_requirements_are_installed_and_a_failure_shows_why(made: Made, tmp_
     (repository / "requirements.txt").write_text(old)
 
 
-def test_a_moved_environment_is_remade(made: Made, tmp_path: Path) -> None:
+def test_a_moved_environment_is_created_again(made: Made, tmp_path: Path) -> None:
     repository, env, _ = made
     moved = tmp_path / "moved"
     shutil.copytree(repository, moved, symlinks=True)
     done = start(moved, env)
     assert done.returncode == 0
-    assert "Making .venv" in done.stderr
+    assert "Creating .venv" in done.stderr
     assert done.stdout == f"train.py [] {moved / '.venv'}\n"
 
 
-def test_an_environment_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+def test_an_environment_of_another_origin_is_not_removed(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     (repository / ".venv/bin").mkdir(parents=True)
     (repository / ".venv/precious").write_text("kept")
     done = start(repository, environment(tmp_path))
     assert done.returncode == 2
-    assert "move it away" in done.stderr
+    assert "Move it away" in done.stderr
     assert (repository / ".venv/precious").read_text() == "kept"
 
 
 def start_slow_set_up(tmp_path: Path, shell: str = "") -> tuple[subprocess.Popen[str], int]:
-    """A start in the middle of its set-up, after the shell commands given; and what it runs."""
+    """A start in the middle of its set-up, after these shell commands, and its child."""
     repository = copy_shells(tmp_path / "repository")
     python = tmp_path / "slow python"
     mark = tmp_path / "started"
@@ -288,19 +292,19 @@ def test_a_signal_during_the_set_up_leaves_nothing_running(
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == code
-    assert errors.endswith("...\nstopped; the same command goes on from here\n")
+    assert errors.endswith("...\nstopped; the same command resumes from here\n")
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
 
-def test_what_was_ignored_at_the_start_is_ignored_by_the_set_up(tmp_path: Path) -> None:
+def test_ignored_signals_stay_ignored_during_the_set_up(tmp_path: Path) -> None:
     process, child = start_slow_set_up(tmp_path, "trap '' HUP TERM;")
     os.killpg(process.pid, signal.SIGHUP)
     os.killpg(process.pid, signal.SIGTERM)
     os.kill(child, signal.SIGHUP)
     time.sleep(0.7)
     assert process.poll() is None
-    # the installation ignores SIGTERM as well, and ends all the same
+    # the installation ignores SIGTERM as well, and still ends
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130
@@ -310,13 +314,13 @@ def test_what_was_ignored_at_the_start_is_ignored_by_the_set_up(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def ready(made: Made) -> Made:
-    """The repository, after the tests that have changed its environment."""
+    """The repository, after the tests that change its environment."""
     assert start(*made[:2]).returncode == 0
     return made
 
 
 def call(made: Made, line: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """A line of a shell that stands in the repository's folder, with its environment made."""
+    """Runs a shell line in the repository's folder, with its environment created."""
     repository, env, _ = made
     return subprocess.run(
         ["bash", "-c", line],
@@ -355,37 +359,39 @@ def call(made: Made, line: str, **more: str) -> subprocess.CompletedProcess[str]
         "export PYTHONOPTIMIZE=2 PYTHONSAFEPATH=1 PYTHONINSPECT=1; bash train.sh",
     ],
 )
-def test_however_it_is_called_it_starts(ready: Made, line: str) -> None:
+def test_every_way_to_call_it_starts(ready: Made, line: str) -> None:
     (ready[0] / "train.sh").chmod(0o755)
     done = call(ready, line)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"train.py [] {ready[0] / '.venv'}\n"
 
 
-def test_with_every_stream_closed_it_works(ready: Made) -> None:
+def test_it_works_with_every_stream_closed(ready: Made) -> None:
     assert call(ready, "bash train.sh <&- >&- 2>&-").returncode == 0
 
 
-def test_packages_of_other_projects_are_left_out(ready: Made, tmp_path: Path) -> None:
+def test_packages_of_other_projects_are_ignored(ready: Made, tmp_path: Path) -> None:
     (tmp_path / "os.py").write_text("raise SystemExit('foreign')")
     done = call(ready, "bash train.sh", PYTHONPATH=str(tmp_path), PYTHONHOME="/nowhere")
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
-        "PYTHONPATH is left out: the packages of .venv are used\n"
-        "PYTHONHOME is left out: the packages of .venv are used\n"
+        "PYTHONPATH is ignored: the packages of .venv are used\n"
+        "PYTHONHOME is ignored: the packages of .venv are used\n"
     )
 
 
-def test_an_interactive_shell_outlives_it(ready: Made) -> None:
+def test_an_interactive_shell_survives(ready: Made) -> None:
     done = call(
         ready, "bash --norc -i -c '. ./train.sh; echo still $?' 2>&1 | grep -v 'job control'"
     )
-    said, still = [line for line in done.stdout.splitlines() if "terminal" not in line]
-    assert said == "error: this is a program and not to be sourced: bash train.sh"
+    message, still = [line for line in done.stdout.splitlines() if "terminal" not in line]
+    assert message == (
+        "error: train.sh: expected to run as a program, got sourced. Run bash train.sh"
+    )
     assert still == "still 2"
 
 
-def test_a_reader_that_leaves_ends_no_set_up(tmp_path: Path) -> None:
+def test_a_closed_pipe_does_not_end_the_set_up(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     wheel(tmp_path / "wheels")
     done = subprocess.run(
@@ -398,7 +404,7 @@ def test_a_reader_that_leaves_ends_no_set_up(tmp_path: Path) -> None:
     assert (repository / ".venv/set-up/requirements.txt").is_file()
 
 
-def test_without_locks_and_on_another_disk_the_set_up_goes_on(tmp_path: Path) -> None:
+def test_the_set_up_works_without_locks_and_on_another_disk(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     wheel(tmp_path / "wheels")
     (tmp_path / "large").mkdir()
@@ -410,17 +416,17 @@ def test_without_locks_and_on_another_disk_the_set_up_goes_on(tmp_path: Path) ->
     done = start(repository, env)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == (
-        f"warning: the file system of {repository} has no locks: let no two starts set up at a time"
+        f"warning: the file system of {repository} has no locks: run no two set-ups at a time"
     )
     assert (repository / ".venv").is_symlink()
     assert (tmp_path / "large/set-up/requirements.txt").is_file()
     assert start(repository, env).stderr == ""
 
 
-def test_without_a_home_folder_nothing_is_made(tmp_path: Path) -> None:
+def test_no_files_are_created_without_a_home_folder(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/getent").write_text("#!/bin/sh\nexit 2\n")  # a user who is in no file
+    (tmp_path / "bin/getent").write_text("#!/bin/sh\nexit 2\n")  # a user without an entry
     (tmp_path / "bin/getent").chmod(0o755)
     for home in ("", None):
         env = environment(
@@ -430,20 +436,20 @@ def test_without_a_home_folder_nothing_is_made(tmp_path: Path) -> None:
             del env["HOME"]
         done = start(repository, env)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-        assert done.stderr.startswith("error: there must be a home folder")
+        assert done.stderr.startswith("error: HOME: expected a home folder")
         assert not (repository / ".venv").exists()
 
 
-def test_a_project_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_read_only_project_is_one_line(tmp_path: Path) -> None:
     repository = copy_shells(tmp_path / "repository")
-    (repository / ".venv.lock").mkdir()  # as root everything else can be written
+    (repository / ".venv.lock").mkdir()  # root can write everything else
     done = start(repository, environment(tmp_path))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"error: {repository} must be a folder that can be written")
+    assert done.stderr.startswith(f"error: {repository}: expected a writable folder")
 
 
 @pytest.mark.parametrize("program", ["train.sh", "test.sh"])
-def test_help_answers_at_once_without_a_set_up(tmp_path: Path, program: str) -> None:
+def test_help_answers_quickly_without_a_set_up(tmp_path: Path, program: str) -> None:
     repository = copy_shells(tmp_path / "repository")
     env = environment(tmp_path)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The two entry points from end to end, as processes: a tiny TSIT on a tiny dataset."""
+"""train.py and test.py from end to end, as processes: a tiny TSIT on a tiny dataset."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from options.schedule import load_schedule
 from tests.tiny import write_dataset, write_schedule
 from train import main, make_missing_selections
 from training.checkpoint import find_state
-from training.preparation import check_cheaply, describe_run
-from training.tensor_file import read_tensors
+from training.preflight import check_inputs, describe_run
+from weights.safetensors_file import read_tensors
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).parents[1]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six pairs and three test layouts, and a schedule of 3 + 3 + 2 steps.
 
-    In `listed` one of the two selections has been written by hand.
+    In the dataset `listed`, the user has written one of the two selections.
     """
     root = tmp_path_factory.mktemp("train")
     write_dataset(root / "data", pairs=6, tests=3)
@@ -63,7 +63,7 @@ def losses_of(folder: Path, name: str) -> list[tuple[int, dict[str, float]]]:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> subprocess.CompletedProcess[str]:
-    """The unbroken run that the others are compared with."""
+    """The reference: a run without a stop."""
     done = run(folder, train_command(folder, "unbroken"))
     assert done.returncode == 0, done.stderr
     return done
@@ -77,8 +77,8 @@ def test_a_run_ends_with_a_submission(
     assert [step for step, _ in losses_of(folder, "unbroken")] == list(range(1, 9))
     with zipfile.ZipFile(folder / place / "submission.zip") as archive:
         assert sorted(archive.namelist()) == ["t0.jpg", "t1.jpg", "t2.jpg"]
-        with archive.open("t1.jpg") as file, Image.open(file) as picture:
-            assert (picture.size, picture.mode, picture.format) == ((512, 384), "RGB", "JPEG")
+        with archive.open("t1.jpg") as file, Image.open(file) as image:
+            assert (image.size, image.mode, image.format) == ((512, 384), "RGB", "JPEG")
     with Image.open(folder / place / "overview.png") as overview:
         assert overview.width > 700
 
@@ -94,44 +94,42 @@ def test_missing_selections_are_made(
     assert dry.returncode == 0 and "would make" not in dry.stdout
 
 
-def test_a_read_only_dataset_has_its_selections_in_the_run_s_folder(
+def test_selections_of_a_read_only_dataset_are_in_the_run_folder(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = tmp_path / "data"
     shutil.copytree(folder / "data/train", dataset / "train")
-    # Nobody, not even root, can make a folder in the place of a link that leads nowhere.
+    # Not even root can make a folder in the place of a broken link.
     (dataset / "selections").symlink_to(tmp_path / "nowhere/selections")
     flags = ["--data", str(dataset), "--results-path", str(tmp_path / "results"), "--name", "run"]
     options = parse_train([*flags, "--schedule", str(folder / "tiny.txt")])
     schedule = load_schedule(options.training.schedule)
-    missing = check_cheaply(options, schedule, 1)
+    missing = check_inputs(options, schedule, 1)
     make_missing_selections(options, missing)
     own = tmp_path / "results/run/selections"
-    said = f"the dataset is read-only: its selections are written into {own}"
-    assert said in capsys.readouterr().out.splitlines()
+    line = f"the dataset is read-only: its selections are written into {own}"
+    assert line in capsys.readouterr().out.splitlines()
     assert missing == ["selection_1"] and (own / "selection_1.txt").is_file()
-    assert check_cheaply(options, schedule, 1) == []
+    assert check_inputs(options, schedule, 1) == []
     (own / "selection_1.txt").write_text("p0\np3\np4\n")
     plan = describe_run(options, schedule).splitlines()[-1].split()
     assert plan[3:5] == ["selection_1", "3"]
 
 
-def test_what_a_person_has_written_is_not_passed_over(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "selections").write_text("mine")
+def test_a_file_of_the_user_in_the_place_of_the_selections(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "selections").write_text("notes")
     flags = ["--data", str(tmp_path), "--results-path", str(tmp_path / "results"), "--name", "run"]
     shutil.copytree(folder / "data/train", tmp_path / "train")
-    with pytest.raises(
-        UserError, match=r"is no folder; name another folder with --output_path \(train\.py looks"
-    ):
+    with pytest.raises(UserError) as error:
         make_missing_selections(parse_train(flags), ["selection_1"])
+    text = str(error.value)
+    assert str(tmp_path / "selections") in text and "--output_path" in text and "train.py" in text
     assert not (tmp_path / "results").exists()
 
 
-def test_stopped_by_ctrl_c_and_gone_on_with(
-    folder: Path, trained: subprocess.CompletedProcess[str]
-) -> None:
-    arguments = train_command(folder, "broken")
-    stats = folder / "results/broken/stats.jsonl"
+def test_ctrl_c_and_resume(folder: Path, trained: subprocess.CompletedProcess[str]) -> None:
+    arguments = train_command(folder, "stopped")
+    stats = folder / "results/stopped/stats.jsonl"
     with subprocess.Popen(
         arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -142,25 +140,25 @@ def test_stopped_by_ctrl_c_and_gone_on_with(
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    assert "is saved, and the same command goes on from there" in output
+    assert "is saved, and the same command resumes from it" in output
     assert "Traceback" not in output
-    done = len(losses_of(folder, "broken"))
+    done = len(losses_of(folder, "stopped"))
     assert 1 <= done < 8
-    state = find_state(folder / "results/broken/checkpoints")
+    state = find_state(folder / "results/stopped/checkpoints")
     assert state is not None and state.progress.step == done
 
     again = run(folder, arguments)
     assert again.returncode == 0, again.stderr
-    assert f"going on after step {done}" in again.stdout
-    assert losses_of(folder, "broken") == losses_of(folder, "unbroken")
+    assert f"resuming after step {done} (epoch " in again.stdout
+    assert losses_of(folder, "stopped") == losses_of(folder, "unbroken")
     for name in ("generator-0003.safetensors", "state-00000008/state.safetensors"):
-        mine = read_tensors(folder / "results/broken/checkpoints" / name)[0]
-        theirs = read_tensors(folder / "results/unbroken/checkpoints" / name)[0]
-        assert list(mine) == list(theirs)
-        for key, array in mine.items():
-            np.testing.assert_array_equal(array, theirs[key], err_msg=f"{name} {key}")
-    pictures = [folder / "results" / run / "submission/t0.jpg" for run in ("broken", "unbroken")]
-    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+        found = read_tensors(folder / "results/stopped/checkpoints" / name)[0]
+        expected = read_tensors(folder / "results/unbroken/checkpoints" / name)[0]
+        assert list(found) == list(expected)
+        for key, array in found.items():
+            np.testing.assert_array_equal(array, expected[key], err_msg=f"{name} {key}")
+    images = [folder / "results" / run / "submission/t0.jpg" for run in ("stopped", "unbroken")]
+    assert images[0].read_bytes() == images[1].read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -170,90 +168,104 @@ def test_a_finished_run_is_not_trained_again(
     before = state.stat().st_mtime_ns
     done = run(folder, train_command(folder, "unbroken"))
     assert done.returncode == 0, done.stderr
-    assert "every phase is done, nothing to train" in done.stdout
+    assert "run unbroken: all phases are done" in done.stdout
     assert state.stat().st_mtime_ns == before
 
 
-def test_the_contests_own_flags(folder: Path, trained: subprocess.CompletedProcess[str]) -> None:
+def test_the_flags_of_the_contest(folder: Path, trained: subprocess.CompletedProcess[str]) -> None:
     checkpoint = "results/unbroken/checkpoints/generator-0003.safetensors"
     flags = ["--input_path", "data/val/labels", "--img_path", "data/train/imgs"]
-    drawn = {}
+    images = {}
     for name, more in (("a", []), ("b", ["--seed", "3"]), ("raw", ["--weights", "raw"])):
         arguments = [*flags, "--output_path", name, "--checkpoint", checkpoint, *more]
         done = run(folder, command("test.py", *arguments))
         assert done.returncode == 0, done.stderr
-        drawn[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
-    assert drawn["a"] == drawn["b"]  # styles are photographs: no noise to seed
-    assert drawn["a"]["t0.jpg"] != drawn["raw"]["t0.jpg"]
+        images[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+    assert images["a"] == images["b"]  # the style is a photo, so the seed has no effect
+    assert images["a"]["t0.jpg"] != images["raw"]["t0.jpg"]
     own = folder / "results/unbroken/submission/t0.jpg"
-    assert own.read_bytes() == drawn["a"]["t0.jpg"]
+    assert own.read_bytes() == images["a"]["t0.jpg"]
 
 
-def test_a_translation_ends_with_its_pictures(folder: Path) -> None:
+def test_a_translation_ends_with_a_submission(folder: Path) -> None:
     for part in ("content", "style", "test/content"):
         place = folder / "unpaired" / part
         place.mkdir(parents=True)
         for index in range(2):
-            colour = (100 * index, 50, 200 - 90 * len(part.split("/")))
-            Image.new("RGB", (48, 32), colour).save(place / f"p{index}.jpg")
+            color = (100 * index, 50, 200 - 90 * len(part.split("/")))
+            Image.new("RGB", (48, 32), color).save(place / f"p{index}.jpg")
     schedule = write_schedule(folder / "unpaired.txt", "I 1 1 total 1e-3")
     schedule.write_text(schedule.read_text().replace("--classes 4", "--task translation"))
     flags = ["--data", "unpaired", "--schedule", "unpaired.txt"]
     done = run(folder, command("train.py", *flags, "--name", "translated"))
     assert done.returncode == 0, done.stderr
-    assert "2 content photographs, batch 1" in done.stdout
+    assert "2 content photos, batch 1" in done.stdout
     assert [step for step, _ in losses_of(folder, "translated")] == [1, 2]
     made = folder / "results/translated/submission"
     assert f"overview:   {made.relative_to(folder)}/overview.png" in done.stdout
     with zipfile.ZipFile(made / "submission.zip") as archive:
         assert sorted(archive.namelist()) == ["p0.jpg", "p1.jpg"]
-    with Image.open(made / "p0.jpg") as picture:
-        assert (picture.size, picture.format) == ((48, 32), "JPEG")
+    with Image.open(made / "p0.jpg") as image:
+        assert (image.size, image.format) == ((48, 32), "JPEG")
 
 
 @pytest.mark.parametrize(
-    ("program", "flags", "message"),
+    ("program", "flags", "parts"),
     [
-        ("train.py", ["--generater", "spade"], "did you mean --generator?"),
-        ("train.py", ["--data", "absent"], "absent: expected a folder, got nothing"),
-        ("train.py", ["--data", "listed", "--schedule", "main"], "python -m tools.filter_dataset"),
-        ("train.py", ["--data", "data", "--results-path", "tiny.txt"], "must be writable"),
-        ("train.py", ["--data", "data", "--task", "translation"], "data/content is not there"),
+        ("train.py", ["--generater", "spade"], ["--generater", "id you mean --generator?"]),
+        ("train.py", ["--data", "absent"], ["absent: expected a folder, got nothing"]),
+        (
+            "train.py",
+            ["--data", "listed", "--schedule", "main"],
+            ["selection_2", "python -m tools.filter_dataset"],
+        ),
+        (
+            "train.py",
+            ["--data", "data", "--results-path", "tiny.txt"],
+            ["tiny.txt/data-quick-tsit: ", "cannot be written", "--results-path"],
+        ),
+        (
+            "train.py",
+            ["--data", "data", "--task", "translation"],
+            ["data/content", "--task translation"],
+        ),
         (
             "train.py",
             ["--data", "data", "--vgg-weights", "absent.pth"],
-            "absent.pth is not there; fetch https://",
+            ["--vgg-weights", "absent.pth", "not there", "https://"],
         ),
-        ("test.py", ["--name", "absent"], "is a run in results: absent is not there"),
-        ("test.py", ["--checkpoint", "tiny.txt"], "expected a file of weights, got text"),
+        ("test.py", ["--name", "absent"], ["--name: expected a run in results, got absent"]),
+        ("test.py", ["--checkpoint", "tiny.txt"], ["expected a file of weights, got text"]),
     ],
 )
-def test_what_the_user_must_mend_is_one_line(
+def test_a_user_error_is_one_line(
     folder: Path,
     trained: subprocess.CompletedProcess[str],
     program: str,
     flags: list[str],
-    message: str,
+    parts: list[str],
 ) -> None:
     before = sorted(folder.rglob("*"))
     done = run(folder, command(program, *flags))
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and message in lines[0], done.stderr
+    assert len(lines) == 1 and all(part in lines[0] for part in parts), done.stderr
     assert "Traceback" not in done.stderr
     assert [path for path in sorted(folder.rglob("*")) if "results" not in path.parts] == [
         path for path in before if "results" not in path.parts
     ]
 
 
-def test_a_folder_that_is_no_run_is_told_before_anything_is_drawn(
+def test_another_folder_is_refused_before_the_demo_dataset_is_generated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis/a.tex").write_text("mine")
+    (tmp_path / "thesis/a.tex").write_text("notes")
     for more in ([], ["--dry-run", "--data", str(tmp_path)]):
         assert main(["--name", "thesis", "--results-path", str(tmp_path), *more]) == 2
-        assert "or a run, it holds a.tex; give another --name" in capsys.readouterr().err
+        stderr = capsys.readouterr().err
+        assert "thesis: expected a new folder, an empty one or a run" in stderr
+        assert "a.tex" in stderr and "--name" in stderr
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tex", "thesis"]
 
 
@@ -262,13 +274,13 @@ def test_other_networks_need_another_run(
 ) -> None:
     done = run(folder, train_command(folder, "unbroken", "--channels", "4"))
     assert done.returncode == 2
-    assert "channels: 2 -> 4; give the run's own values, or another --name" in done.stderr
+    assert "channels: 2 -> 4. Give the run's own values, or another --name" in done.stderr
 
 
 def test_a_dry_run_writes_nothing(folder: Path) -> None:
     done = run(folder, train_command(folder, "dry", "--dry-run"))
     assert done.returncode == 0, done.stderr
-    assert "would check 6 pairs" in done.stdout and "would start anew" in done.stdout
+    assert "would check 6 pairs" in done.stdout and "would start a new run" in done.stdout
     assert not (folder / "results/dry").exists()
     assert "jittor" not in done.stderr.lower()
 
@@ -291,16 +303,16 @@ def test_jittor_is_not_needed_for_a_dry_run(folder: Path) -> None:
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
 def test_a_missing_package_is_one_line(program: str, tmp_path: Path) -> None:
-    # -S: without site-packages, as a Python in which nothing was installed.
+    # -S: without site-packages, like a Python without any installed package.
     command = [sys.executable, "-S", program, "--name", "none", "--results_path", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "requirements.txt must be installed" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
+    assert "requirements.txt" in done.stderr and "bash train.sh" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_16_bits_are_refused_where_no_gpu_is_found(folder: Path) -> None:
+def test_16_bits_need_a_gpu(folder: Path) -> None:
     flags = ["--data", "listed", "--phase", "I", "--device", "auto", "--precision", "bfloat16"]
     done = subprocess.run(
         train_command(folder, "short", *flags),
@@ -311,4 +323,5 @@ def test_16_bits_are_refused_where_no_gpu_is_found(folder: Path) -> None:
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert done.returncode == 2 and not (folder / "results/short").exists()
-    assert done.stderr.splitlines()[-1].startswith("error: --precision bfloat16 needs a GPU")
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: --precision bfloat16") and "a GPU" in error

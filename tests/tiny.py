@@ -1,6 +1,6 @@
-"""A run that takes seconds from end to end: a tiny TSIT, and pictures that are quickly drawn.
+"""A run that takes seconds from end to end: a tiny TSIT, and images that are quickly generated.
 
-Tests that train a whole run share it, and so the operators that Jittor compiles for it.
+Tests that train a complete run share it, and with it the operators that Jittor compiles for it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+CLASSES = 4
+BLOCK = 8  # pixels on each side of a region of one class
 FLAGS = """--size 32 48
 --classes 4
---halvings 4
+--num-downsamples 4
 --channels 2
 --discriminator-channels 2
 --discriminator-layers 2
@@ -31,16 +33,15 @@ def write_schedule(path: Path, *phases: str) -> Path:
     return path
 
 
-def write_dataset(root: Path, pairs: int, tests: int = 0) -> Path:
-    """Write pairs p0, p1, ... and test layouts t0, ... of 32 x 48 and 4 classes; returns the root.
+def write_dataset(root: Path, pairs: int, tests: int = 0, size: tuple[int, int] = (32, 48)) -> Path:
+    """Write pairs p0, p1, ... and test layouts t0, t1, ... of 4 classes; returns the root.
 
-    A photograph has the colours of its layout.
+    A photo has the colors of its layout. Height and width are multiples of 8.
     """
     for name in ("train/imgs", "train/labels", "val/labels"):
         (root / name).mkdir(parents=True)
     for index in range(pairs + tests):
-        random = np.random.default_rng(index)
-        layout = np.kron(random.integers(0, 4, (4, 6)), np.ones((8, 8))).astype(np.uint16)
+        layout = random_layout(index, size).astype(np.uint16)
         if index >= pairs:
             Image.fromarray(layout).save(root / f"val/labels/t{index - pairs}.png")
             continue
@@ -48,3 +49,10 @@ def write_dataset(root: Path, pairs: int, tests: int = 0) -> Path:
         Image.fromarray(image.astype(np.uint8)).save(root / f"train/imgs/p{index}.png")
         Image.fromarray(layout).save(root / f"train/labels/p{index}.png")
     return root
+
+
+def random_layout(seed: int, size: tuple[int, int], classes: int = CLASSES) -> np.ndarray:
+    """A layout of random classes in blocks of 8 x 8 pixels; ids int64 (H, W)."""
+    grid = (size[0] // BLOCK, size[1] // BLOCK)
+    coarse = np.random.default_rng(seed).integers(0, classes, grid)
+    return np.kron(coarse, np.ones((BLOCK, BLOCK), np.int64))

@@ -1,1 +1,1 @@
-"""Programs around the models: set-up, doctor, demo data, benchmark, submission."""
+"""Programs that a user types: checks, demo data, the dataset filter, weight conversion."""

@@ -5,9 +5,9 @@
 run_tests() { # ARGUMENTS
   set_up requirements.txt tools/requirements-dev.txt
   cd "$ROOT"
-  # before pytest, which would swallow the progress of Jittor's one compilation
-  "$VENV_PYTHON" -m tools.set_up --device cpu
+  # before pytest, which would hide the progress of Jittor's compilation
+  "$VENV_PYTHON" -m runtime.set_up --device cpu
   exec "$VENV_PYTHON" -m pytest "$@"
 }
 
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/set_up.sh" && run_tests "$@"
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]:-$0}")")/../runtime/set_up.sh" && run_tests "$@"

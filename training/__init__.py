@@ -1,6 +1,5 @@
-"""Training: a run's folder, its phases and loop, its checkpoints, and what it says.
+"""Training: the run's folder, its plan and loop, its checkpoints and its log.
 
-Front to back: `preparation` checks everything before the first step, without Jittor; `loop` goes
-through the phases; `learner` makes a step with `optimizer` and `ema`; `checkpoint` keeps what was
-reached; `painter` draws with it.
+`preflight` checks everything before the first step, without Jittor. `loop` runs the phases of
+`plan`. `trainer` makes a step with `optimizer` and `ema`. `checkpoint` saves the state.
 """

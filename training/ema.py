@@ -1,4 +1,4 @@
-"""The running average of the generator's weights, which draws better than they do."""
+"""Generator EMA."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import jittor as jt
 
 
-class Average:
+class EMA:
     """Exponential moving average of parameters: average = d average + (1 - d) parameter.
 
-    d is min(decay, (1 + n) / (10 + n)) at update n, so that the first, random weights are soon
-    forgotten (the rule of TensorFlow's ExponentialMovingAverage). Buffers, such as the running
-    statistics of batch norm, are not averaged: the average is used with the network's own. With
-    decay 0 the average is the parameters themselves and costs nothing.
+    d is min(decay, (1 + n) / (10 + n)) at update n, so that the random initial weights decay fast
+    (the rule of TensorFlow's ExponentialMovingAverage). Buffers, such as the running statistics of
+    batch norm, are not averaged: the average uses the network's own. With decay 0 the average is
+    the parameters themselves and costs nothing.
     """
 
     def __init__(self, parameters: Mapping[str, jt.Var], decay: float) -> None:
@@ -25,7 +25,7 @@ class Average:
         jt.sync(list(self.values.values()))
 
     def update(self) -> None:
-        """Take in the parameters as they are now."""
+        """Update the average with the present parameters."""
         decay = min(self.decay, (1 + self.n_update) / (10 + self.n_update))
         self.n_update += 1
         jt.flags.node_order = 1
@@ -39,12 +39,12 @@ class Average:
             jt.flags.node_order = 0
 
     def restart(self) -> None:
-        """Forget soon what was averaged so far, as at the start."""
+        """Restart the count of updates, so that the average so far decays fast."""
         self.n_update = 0
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Put the average in the parameters' place for the length of a `with` block."""
+    def swapped_in(self) -> Iterator[None]:
+        """Swap the average into the parameters inside a `with` block."""
         self._swap()
         try:
             yield
@@ -52,7 +52,7 @@ class Average:
             self._swap()
 
     def state(self) -> dict[str, jt.Var]:
-        """The averaged values by the names of their parameters."""
+        """The averaged values by parameter name."""
         return dict(self.values)
 
     def _swap(self) -> None:

@@ -1,7 +1,7 @@
-"""Run logging: lines and a bar for people, stats.jsonl for programs, TensorBoard events.
+"""Run logging: console, log.txt, stats.jsonl, TensorBoard.
 
-Nothing here ends a run. What cannot be written, for the disk is full or the terminal gone, is said
-once on stderr; when it can be written again, it is.
+Logging never ends a run. If the disk is full or the terminal is closed, one line on stderr says so,
+and writing resumes when it is possible again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from training.run_folder import RunFolder, cut_stats
 
-FLUSH_SECONDS = 30.0  # between two times that TensorBoard's events go to the disk
-RETRY_SECONDS = 60.0  # before a file of events is begun anew after a failure
+FLUSH_SECONDS = 30.0  # between two flushes of TensorBoard events
+RETRY_SECONDS = 60.0  # before a new file of events after a failure
 
 
 class Log:
-    """Writes a run's log; one that is `silent` (every process but the first) writes nothing."""
+    """Writes the log of a run; a `silent` one (every process but the first) does not."""
 
     def __init__(self, folder: RunFolder | None, *, silent: bool = False) -> None:
         self.folder = folder
@@ -35,10 +35,10 @@ class Log:
         self._bar: tqdm[Any] | None = None
         self._events: _Events | None = None
         self._files: dict[Path, _Lines] = {}
-        self._printing = _Trouble("the terminal or its file")
+        self._print_failure = _WriteFailure("the terminal or its file")
 
-    def say(self, text: str) -> None:
-        """Print lines, above the progress bar if there is one, and add them to log.txt."""
+    def info(self, text: str) -> None:
+        """Print lines above the progress bar, and append them to log.txt."""
         if self.silent:
             return
         self._print(text)
@@ -48,21 +48,21 @@ class Log:
             self._append(self.folder.log_path, lines)
 
     def start(self, step: int, images: int, last_images: int) -> None:
-        """Begin after `step` steps, `images` of `last_images`: later stats go, the bar appears.
+        """Start after `step` steps: remove later stats, and show a bar of images.
 
-        The bar counts images, as the time that is left does: phases differ in their batches.
+        The bar counts images, as the remaining time does: the batch size differs between phases.
         """
         if self.silent or self.folder is None:
             return
         try:
             cut_stats(self.folder.stats_path, step)
         except OSError as error:
-            _complain(f"{self.folder.stats_path}: {_reason(error)}; it keeps the later steps")
+            _complain(f"{self.folder.stats_path}: {_reason(error)}; later steps stay in it")
         try:
             self._events = _Events(self.folder.path, step)
         except ImportError:
-            self.say(
-                "TensorBoard events: tensorboardX is not installed; stats.jsonl has the same "
+            self.info(
+                "no TensorBoard events: tensorboardX is not installed; stats.jsonl has the same "
                 "numbers"
             )
         if sys.stderr.isatty():
@@ -75,18 +75,18 @@ class Log:
             )
 
     def tick(self, place: str, images: int, losses: Mapping[str, float]) -> None:
-        """Count one step of `images` on the progress bar; `place` is where training stands."""
+        """Advance the progress bar by one step of `images`; `place` is the phase and epoch."""
         if self._bar is None:
             return
         try:
             self._bar.set_description_str(place, refresh=False)
             self._bar.set_postfix_str(describe_losses(losses), refresh=False)
             self._bar.update(images)
-        except (OSError, ValueError):  # the terminal is gone; lines may still go to a file
+        except (OSError, ValueError):  # the terminal is closed; a file may still get the lines
             self._bar = None
 
     def stats(self, place: str, record: Mapping[str, Any], seconds_left: float) -> None:
-        """Write a step's record to stats.jsonl and TensorBoard; without a bar, a line."""
+        """Write a step's record to stats.jsonl and TensorBoard, and print it if there is no bar."""
         if self.silent or self.folder is None:
             return
         line = json.dumps(record, allow_nan=False, separators=(",", ":"))
@@ -103,7 +103,7 @@ class Log:
             )
 
     def close(self) -> None:
-        """End the bar and close the files."""
+        """Close the bar and the files."""
         if self._bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._bar.close()
@@ -119,53 +119,53 @@ class Log:
         try:
             _write_above_bar(text, sys.stdout)
         except (OSError, ValueError) as error:
-            self._printing.say(error)
+            self._print_failure.report(error)
         else:
-            self._printing.pass_over()
+            self._print_failure.clear()
 
     def _append(self, path: Path, text: str) -> None:
         self._files.setdefault(path, _Lines(path)).append(text)
 
 
-class _Trouble:
-    """What is to be said on stderr once, until it has passed."""
+class _WriteFailure:
+    """A failure to write, reported once on stderr until it ends."""
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.said = False
+        self.reported = False
 
-    def say(self, error: Exception) -> None:
-        if not self.said:
-            self.said = True
+    def report(self, error: Exception) -> None:
+        if not self.reported:
+            self.reported = True
             _complain(
                 f"{self.what}: cannot be written ({_reason(error)}). Training continues; lines are "
                 "missing until it can"
             )
 
-    def pass_over(self) -> None:
-        self.said = False
+    def clear(self) -> None:
+        self.reported = False
 
 
 class _Lines:
-    """A file that lines are added to, each of them whole or not at all."""
+    """A file that complete lines are appended to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle: int | None = None
-        self._trouble = _Trouble(str(path))
+        self._failure = _WriteFailure(str(path))
 
     def append(self, text: str) -> None:
         try:
             if self._handle is None:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                # O_NONBLOCK: a pipe that nobody reads is an error, not a wait
+                # O_NONBLOCK: a pipe without a reader fails instead of blocking
                 self._handle = os.open(self.path, flags | os.O_NONBLOCK, 0o666)
-            _write_whole(self._handle, text.encode("utf-8", "backslashreplace"))
+            _append_all(self._handle, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
-            self.close()  # opened anew: the file may be another when it can be written again
-            self._trouble.say(error)
+            self.close()  # the next line opens the file again, which may be another one
+            self._failure.report(error)
         else:
-            self._trouble.pass_over()
+            self._failure.clear()
 
     def close(self) -> None:
         if self._handle is not None:
@@ -174,8 +174,8 @@ class _Lines:
             self._handle = None
 
 
-def _write_whole(handle: int, content: bytes) -> None:
-    """Write at the end of a file, or leave it as it was and raise OSError."""
+def _append_all(handle: int, content: bytes) -> None:
+    """Append to a file; on failure restore its size and raise OSError."""
     size = os.fstat(handle).st_size
     left = memoryview(content)
     try:
@@ -188,10 +188,10 @@ def _write_whole(handle: int, content: bytes) -> None:
 
 
 class _Events:
-    """TensorBoard's events. Later steps of an earlier start are hidden.
+    """TensorBoard events. Later steps of an earlier start are hidden.
 
-    They are written here and now: SummaryWriter has a thread for it, which ends at a full disk with
-    a traceback, after which the next step would wait for it for ever.
+    They are written synchronously: SummaryWriter has a thread for it, which ends with a traceback
+    if the disk is full, and the next step would wait for that thread forever.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -204,10 +204,10 @@ class _Events:
         self._begun = 0
         self._writer: Any = None
         self._flushed_at = self._failed_at = -float("inf")
-        self._trouble = _Trouble(f"TensorBoard's events in {folder}")
+        self._failure = _WriteFailure(f"TensorBoard's events in {folder}")
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """Write numbers by name."""
+        """Write values by name."""
         now = time.monotonic()
         if self._writer is None and now - self._failed_at < RETRY_SECONDS:
             return
@@ -224,16 +224,16 @@ class _Events:
         except OSError as error:
             self._failed_at = now
             self._abandon()
-            self._trouble.say(error)
+            self._failure.report(error)
         else:
-            self._trouble.pass_over()
+            self._failure.clear()
 
     def close(self) -> None:
         if self._writer is not None:
             try:
                 self._writer.close()
             except OSError as error:
-                self._trouble.say(error)
+                self._failure.report(error)
             self._writer = None
 
     def _begin(self) -> None:
@@ -247,7 +247,7 @@ class _Events:
 
     @property
     def _suffix(self) -> str:
-        # Two files begun in one second must not be one.
+        # Two files created within a second need different names.
         return f".{os.getpid()}.{self._begun}"
 
     def _write(self, event: Any) -> None:
@@ -255,7 +255,7 @@ class _Events:
         self._writer.write_event(event)
 
     def _abandon(self) -> None:
-        """Leave a file that may be torn; one that was never begun is removed."""
+        """Give up a file that may be incomplete, and remove an empty one."""
         self._writer = None
         for path in self._folder.glob(f"events.out.tfevents.*{self._suffix}"):
             with contextlib.suppress(OSError):
@@ -264,7 +264,7 @@ class _Events:
 
 
 def _write_above_bar(text: str, file: TextIO) -> None:
-    # Names of files may hold what the terminal's encoding has not.
+    # File names may hold characters that the terminal's encoding lacks.
     encoding = file.encoding or "utf-8"
     tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=file)
     file.flush()
@@ -280,34 +280,34 @@ def _reason(error: Exception) -> str:
 
 
 class Speed:
-    """Images a second over the last fifty steps of this start."""
+    """Images per second over the last fifty steps of this start."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=50)
         self._compiling = True
 
     def add(self, images: int) -> None:
-        """Count the images of a step that has just ended."""
+        """Count the images of a finished step."""
         self._marks.append((time.monotonic(), self._marks[-1][1] + images))
         if self._compiling and len(self._marks) == 3:
-            # The first step compiles the operators; the second shows how fast they are.
+            # The first step compiles the operators and is not counted.
             self._marks.popleft()
             self._compiling = False
 
     @property
     def images_per_second(self) -> float:
-        """0 before the first step has ended."""
+        """0 before the first step ends."""
         (begin, before), (end, after) = self._marks[0], self._marks[-1]
         return (after - before) / (end - begin) if end > begin else 0.0
 
 
 def memory_mb() -> int:
-    """The most memory that this process has held so far, in MB (2^20 bytes)."""
+    """Peak memory of this process, in MB (2^20 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def describe_losses(losses: Mapping[str, float]) -> str:
-    """The losses in one short line."""
+    """Losses in one short line."""
     return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
 
 

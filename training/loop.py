@@ -1,4 +1,4 @@
-"""The training loop, in the order in which things happen.
+"""The training loop.
 
 preparation = prepare_run(options, schedule, log)
 train(preparation, log)
@@ -10,254 +10,223 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import jittor as jt
-import numpy as np
-from PIL import Image
 
-from data.loader import Batch, BatchLoader
-from data.transforms import denormalise
-from models.layout import Content, Layout, Photographs
-from models.methods import create_method
-from models.networks.vgg import VGG19
-from options.run import RunOptions
-from training import processes
-from training.checkpoint import (
-    KEPT_STATES,
-    load_strict,
-    save_snapshot,
-    save_state,
-    snapshot_size,
-    state_size,
-)
-from training.finite import count_not_finite, describe_not_finite
-from training.learner import Learner
+from data.loader import Batch
+from data.seeds import derive_seed
+from inference.synthesizer import MethodFactory, to_content
+from models.gans import create_method
+from runtime.stop import Stopped, StopRequest, stop_on_signal
+from training import distributed
+from training.checkpoint import check_checkpoint_space, save_generator, save_state
 from training.log import Log, Speed, describe_time, memory_mb
 from training.loss_scale import GradientOverflow
-from training.painter import Create, NotFinite, Painter
-from training.phases import PlannedPhase, Progress
-from training.preparation import Preparation
-from training.run_folder import check_space, describe_environment
-from training.sample_sheet import draw_layout, draw_sheet, fit_cell, save_picture
-from training.seeds import derive_seed
-from training.stop import Stopped, StopRequest, stop_on_signal
-from training.vgg_weights import digest, get_weights, read_weights
-
-SAMPLES = 6  # rows of a sample sheet
+from training.plan import PlannedPhase, Progress
+from training.preflight import Preparation
+from training.run_folder import describe_environment
+from training.sample_sheets import SampleSheets
+from training.trainer import Trainer
+from training.vgg import load_vgg
+from weights.finite import count_not_finite, describe_not_finite
 
 
 class TrainingFailed(Exception):
-    """Training cannot go on, through no fault that a flag or a file would mend."""
+    """Training cannot continue, and no flag or file of the user is the cause."""
 
 
 def train(
-    preparation: Preparation, log: Log, device: str = "cpu", create: Create = create_method
+    preparation: Preparation, log: Log, device: str = "cpu", create: MethodFactory = create_method
 ) -> Progress:
-    """Run the phases of a plan, and return where the run stands then.
+    """Run the phases of a plan and return the progress of the run.
 
-    Raises Stopped after a signal, TrainingFailed where a loss is not finite or the disk is full,
-    and UserError where weights, space or a picture are missing. What was reached is saved, except
-    where the weights are spoilt.
+    Raises Stopped after a signal, TrainingFailed if a loss is not finite or the disk is full, and
+    UserError if weights, space or an image are missing. The last finished step is saved, unless
+    its weights are not finite.
     """
     options = preparation.options
     jt.set_global_seed(derive_seed(options.training.seed, "weights"), different_seed_for_mpi=False)
-    vgg, vgg_digest = _get_vgg(preparation, log)
-    learner = Learner(create(options, vgg), options)
+    vgg, vgg_digest = load_vgg(options.loss, preparation.state, log)
+    trainer = Trainer(create(options, vgg), options)
     if preparation.state is not None:
-        preparation.state.load_into(learner)
-    learner.share()
-    writer = processes.rank() == 0
-    if writer:
-        _check_space(preparation, learner)
-        environment = describe_environment(device, processes.count())
-        try:
-            preparation.folder.record_start(options, sys.argv, environment)
-        except OSError as error:
-            raise TrainingFailed(
-                f"{preparation.folder.path}: the run's options could not be written "
-                f"({error.strerror or error}); free some space, and start the same command again"
-            ) from error
-    _say_start(preparation, log)
+        preparation.state.load_into(trainer)
+    trainer.broadcast()
+    if distributed.rank() == 0:
+        check_checkpoint_space(preparation.folder.checkpoints, trainer)
+        _record_start(preparation, device)
+    _log_start(preparation, log)
     with stop_on_signal() as stop:
-        run = _Run(preparation, learner, log, stop, {"vgg": vgg_digest}, writer)
+        run = _Run(preparation, trainer, log, stop, {"vgg": vgg_digest})
         try:
-            run.run_phases()
+            run.train()
         finally:
             log.close()
     return run.progress
 
 
 class _Run:
-    """One start of a run: the loops, and what is written when."""
+    """Executes the training phases and the periodic logging, sampling and checkpointing."""
 
     def __init__(
         self,
         preparation: Preparation,
-        learner: Learner,
+        trainer: Trainer,
         log: Log,
         stop: StopRequest,
         extra: Mapping[str, str | None],
-        writer: bool,
     ) -> None:
         self.preparation = preparation
         self.options = preparation.options
         self.folder = preparation.folder
-        self.learner = learner
+        self.trainer = trainer
         self.log = log
         self.stop = stop
         self.extra = extra
-        self.writer = writer
+        self.writer = distributed.rank() == 0
+        self.samples = SampleSheets(preparation, trainer, log) if self.writer else None
         self.progress = preparation.progress
         self.saved_step = preparation.progress.step if preparation.state else -1
         self.saved_at = self.ticked_at = time.monotonic()
-        self.drawn_step = -1
-        # False while a step is under way, and once a loss was not finite.
-        self.whole = True
+        # False during a step, and after a loss that is not finite.
+        self.consistent = True
         self.images = sum(p.steps_done * p.phase.batch_size for p in preparation.plan)
         self.last_images = sum(p.steps * p.phase.batch_size for p in preparation.plan)
         self.speed = Speed()
-        self.samples: Batch | None = None
 
-    def run_phases(self) -> None:
-        """Every phase of the plan in turn; what was reached is saved however it ends."""
+    def train(self) -> None:
+        """Run every phase of the plan; the progress is saved however this ends."""
         self.log.start(self.progress.step, self.images, self.last_images)
         try:
             for planned in self.preparation.plan:
-                self.run_phase(planned)
+                self.begin_phase(planned)
+                with closing(self.batches(planned)) as batches:
+                    for batch in batches:
+                        self.step(planned, batch)
+                self.save()
+                self.render_samples()
+                # A signal during saving or rendering: the next phase is not begun.
+                if distributed.sync_losses({}, self.stop.asked)[1]:
+                    raise self.stopped()
         except BaseException as error:
-            self._save_after(error)
+            self.save_after(error)
             raise
 
-    def run_phase(self, planned: PlannedPhase) -> None:
-        """The epochs of a phase that are not done yet, then a checkpoint and a sample sheet."""
-        self._begin_phase(planned)
-        data = self.options.data
-        with BatchLoader(
-            planned.pairs,
-            height=data.height,
-            width=data.width,
-            batch_size=planned.phase.batch_size // processes.count(),
-            styles=planned.styles,
-            classes=data.classes,
-            unknown_label=data.unknown_label,
-            first_id=data.first_id or 0,
-            instances=data.instances,
-            flip=data.flip,
-            load_scale=data.load_scale,
-            epoch_images=data.epoch_images,
-            seed=self.options.training.seed,
-            rank=processes.rank(),
-            world_size=processes.count(),
-            workers=data.workers,
+    def batches(self, planned: PlannedPhase) -> Generator[Batch]:
+        """This process's batches of the phase that are not trained on yet."""
+        dataset, seed = self.preparation.dataset, self.options.training.seed
+        assert dataset is not None  # as a phase is planned
+        count = distributed.world_size()
+        with dataset.loader(
+            planned.items,
+            planned.styles,
+            batch_size=planned.phase.batch_size // count,
+            seed=seed,
+            rank=distributed.rank(),
+            world_size=count,
         ) as loader:
             for epoch in range(self.progress.epoch, planned.epochs[-1] + 1):
-                for batch in loader.epoch(epoch, self.progress.step_in_epoch):
-                    self.run_step(planned, batch)
-        self.save()
-        self.draw_samples()
-        # Asked while saving or drawing: the next phase, or the submission, is not begun.
-        _, stopping = processes.agree({}, self.stop.asked)
-        if stopping:
-            raise Stopped(self.stop.number or signal.SIGTERM)
+                yield from loader.epoch(epoch, self.progress.step_in_epoch)
 
-    def run_step(self, planned: PlannedPhase, batch: Batch) -> None:
-        """One step, and whatever is due after it."""
+    def step(self, planned: PlannedPhase, batch: Batch) -> None:
+        """Train one step, then log, sample, save and stop if it is time."""
         step = self.progress.step + 1
-        self.whole = False
-        try:
-            losses = self.learner.step(
-                _content_of(batch, self.options),
-                jt.array(batch.image),
-                learning_rate=planned.phase.learning_rate,
-                seed=derive_seed(self.options.training.seed, "step", step),
-            )
-        except GradientOverflow:
-            raise TrainingFailed(
-                f"gradients must be finite: at step {step} float16 holds none, even with a loss "
-                f"that is not scaled up; the last good state is of step {max(0, self.saved_step)}; "
-                "go on from it with --precision bfloat16 or float32"
-            ) from None
-        losses, stopping = processes.agree(losses, self.stop.asked)
-        self._check_finite(losses, planned, step)
-        self._advance(planned)
-        self.whole = True
-        self._log_step(planned, losses)
+        self.consistent = False
+        losses = self.train_on(batch, planned.phase.learning_rate, step)
+        losses, stopping = distributed.sync_losses(losses, self.stop.asked)
+        self.check_losses(losses, planned, step)
+        self.advance(planned)
+        self.consistent = True
+        self.log_step(planned, losses)
         if step % self.options.training.sample_every == 0:
-            self.draw_samples()
+            self.render_samples()
         minutes = (time.monotonic() - self.saved_at) / 60
         if stopping or minutes >= self.options.training.checkpoint_minutes:
             self.save()
         if stopping:
-            raise Stopped(self.stop.number or signal.SIGTERM)
+            raise self.stopped()
+
+    def train_on(self, batch: Batch, learning_rate: float, step: int) -> dict[str, float]:
+        """Update both networks on a batch; returns the weighted losses."""
+        try:
+            return self.trainer.step(
+                to_content(batch.content, batch.edges, self.options.data.layout_classes),
+                jt.array(batch.image),
+                learning_rate=learning_rate,
+                seed=derive_seed(self.options.training.seed, "step", step),
+            )
+        except GradientOverflow:
+            raise TrainingFailed(
+                f"gradients overflow float16 at step {step}, even with an unscaled loss. Last good "
+                f"checkpoint: step {max(0, self.saved_step)}. Resume from it with --precision "
+                "bfloat16 or float32"
+            ) from None
 
     def save(self) -> None:
-        """Write state and snapshot, unless those of this step are there."""
+        """Write state and snapshot, unless those of this step exist."""
         if not self.writer or self.saved_step == self.progress.step:
             return
-        # A finite loss is of the weights before its step: that step may have spoilt them.
-        spoilt = count_not_finite(self.learner.variables())
-        if spoilt:
-            self.whole = False
+        # A finite loss only proves that the weights before its step were finite.
+        not_finite = count_not_finite(self.trainer.variables())
+        if not_finite:
+            self.consistent = False
             raise TrainingFailed(
-                f"weights must be finite: after step {self.progress.step} there are "
-                f"{describe_not_finite(spoilt)}. Nothing of it was saved: "
-                f"{self._say_last_state()}"
+                f"weights are not finite after step {self.progress.step}: "
+                f"{describe_not_finite(not_finite)}. They are not saved. {self.last_checkpoint()}"
             )
         ends = [phase.last_epoch for phase in self.preparation.schedule.phases]
         folder = self.folder.checkpoints
         try:
-            # The state last: a run whose state is complete has the snapshot that goes with it.
-            save_snapshot(folder, self.learner, self.options, self.progress, ends)
-            save_state(folder, self.learner, self.progress, self.extra)
+            # The state last: a run with a complete state has the snapshot of the same step.
+            save_generator(folder, self.trainer, self.options, self.progress, ends)
+            save_state(folder, self.trainer, self.progress, self.extra)
         except OSError as error:
-            self.whole = False  # not to be tried again on the way out
+            self.consistent = False  # so that it is not tried again on the way out
             raise TrainingFailed(
                 f"{folder}: the checkpoint of step {self.progress.step} could not be written "
-                f"({error.strerror or error}); free some space, and the same command goes on from "
-                f"step {max(0, self.saved_step)}"
+                f"({error.strerror or error}). Free some space; the same command resumes from step "
+                f"{max(0, self.saved_step)}"
             ) from error
         self.saved_step = self.progress.step
         self.saved_at = time.monotonic()
 
-    def draw_samples(self) -> None:
-        """Draw the sample sheet of this step: fixed layouts, photographs as style, fixed noise."""
-        if not self.writer or self.drawn_step == self.progress.step:
+    def save_after(self, error: BaseException) -> None:
+        """Save the progress before `error`; raise Stopped if a signal caused it."""
+        if self.consistent:
+            self.save()
+        if not self.stop.asked and not isinstance(error, Stopped):
             return
-        self.drawn_step = self.progress.step
-        if self.samples is None:
-            self.samples = _read_samples(self.preparation)
-        epoch = self.progress.epoch if self.progress.step_in_epoch else self.progress.epoch - 1
-        path = self.folder.samples / f"{epoch:04d}-{self.progress.step:08d}.png"
-        try:
-            with self.learner.drawing() as method:
-                painter = Painter(method, self.options)
-                sheet = draw_samples(painter, self.samples, self.options.training.seed)
-            save_picture(sheet, path)
-        except NotFinite as error:
-            # Whether training goes on is for the losses to tell.
-            self.log.say(f"{path} was not drawn: {error}")
-        except OSError as error:
-            self.log.say(f"{path} could not be written: {error.strerror or error}")
+        saved = max(0, self.saved_step)
+        self.log.info(f"stopped; step {saved} is saved, and the same command resumes from it")
+        # Without runtime.supervise, Ctrl-C in a terminal also ends the compilers that a step may
+        # wait for: then the step has failed, and is repeated by the next start.
+        raise self.stopped() from error
 
-    def _begin_phase(self, planned: PlannedPhase) -> None:
+    def render_samples(self) -> None:
+        """Save the sample sheet of this step, in the process that writes."""
+        if self.samples is not None:
+            self.samples.render(self.progress)
+
+    def begin_phase(self, planned: PlannedPhase) -> None:
+        """Set the stage of the phase, and log what it trains."""
         names = [phase.name for phase in self.preparation.schedule.phases]
         index = names.index(planned.phase.name)
         begun = self.preparation.schedule.phases[: index + 1]
         before, stage = begun[max(0, index - 1)].stage, planned.phase.stage
-        self.learner.begin_stage(stage, fresh=stage != before and not planned.steps_done)
+        self.trainer.begin_stage(stage, fresh=stage != before and not planned.steps_done)
         self.progress = replace(self.progress, phases=begun, pairs=planned.digest)
-        what = "content photographs" if planned.styles else "pairs"
-        self.log.say(
+        assert self.preparation.dataset is not None
+        self.log.info(
             f"phase {planned.phase.name}: epochs {planned.epochs[0]} to {planned.epochs[-1]}, "
-            f"{len(planned.pairs)} {what}, batch {planned.phase.batch_size}, learning rate "
-            f"{planned.phase.learning_rate:g}" + ("" if stage == "all" else f", stage {stage}")
+            f"{len(planned.items)} {self.preparation.dataset.noun}, batch "
+            f"{planned.phase.batch_size}, learning rate {planned.phase.learning_rate:g}"
+            + ("" if stage == "all" else f", stage {stage}")
         )
 
-    def _advance(self, planned: PlannedPhase) -> None:
+    def advance(self, planned: PlannedPhase) -> None:
+        """Count the step."""
         now = time.monotonic()
         seconds, self.ticked_at = now - self.ticked_at, now
         done = self.progress.step_in_epoch + 1
@@ -272,35 +241,30 @@ class _Run:
         self.images += planned.phase.batch_size
         self.speed.add(planned.phase.batch_size)
 
-    def _check_finite(self, losses: Mapping[str, float], planned: PlannedPhase, step: int) -> None:
+    def check_losses(self, losses: Mapping[str, float], planned: PlannedPhase, step: int) -> None:
+        """Raise TrainingFailed if a loss is not finite."""
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise TrainingFailed(
-                    f"a loss must be finite: {name} is {value} at step {step} (phase "
-                    f"{planned.phase.name}, epoch {self.progress.epoch}); {self._say_last_state()}"
+                    f"loss {name} is {value} at step {step} (phase {planned.phase.name}, epoch "
+                    f"{self.progress.epoch}). {self.last_checkpoint()}"
                 )
 
-    def _say_last_state(self) -> str:
-        return (
-            f"the last good state is of step {max(0, self.saved_step)}; go on from it with other "
-            "losses (say, a lower --lambda-gan), or start anew with a lower learning rate"
-        )
-
-    def _log_step(self, planned: PlannedPhase, losses: Mapping[str, float]) -> None:
+    def log_step(self, planned: PlannedPhase, losses: Mapping[str, float]) -> None:
+        """Update the progress bar, and write a record every --log-every steps."""
         progress, phase = self.progress, planned.phase
-        epoch = progress.epoch if progress.step_in_epoch else progress.epoch - 1
-        place = f"phase {phase.name}  epoch {epoch}/{planned.epochs[-1]}"
+        place = f"phase {phase.name}  epoch {progress.last_epoch}/{planned.epochs[-1]}"
         self.log.tick(place, phase.batch_size, losses)
         if progress.step % self.options.training.log_every:
             return
         rate = self.speed.images_per_second
         record = {
             "phase": phase.name,
-            "epoch": epoch,
+            "epoch": progress.last_epoch,
             "step": progress.step,
             "losses": losses,
             "learning_rate": phase.learning_rate,
-            **{f"{side}_loss_scale": s.value for side, s in self.learner.scales.items()},
+            **{f"{side}_loss_scale": s.value for side, s in self.trainer.scales.items()},
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(rate, 3),
             "memory_mb": _memory_mb(),
@@ -308,148 +272,42 @@ class _Run:
         left = (self.last_images - self.images) / rate if rate else 0.0
         self.log.stats(place, record, left)
 
-    def _save_after(self, error: BaseException) -> None:
-        """Save what was reached before `error`; raise Stopped where a signal is behind it."""
-        if self.whole:
-            self.save()
-        if not self.stop.asked and not isinstance(error, Stopped):
-            return
-        saved = max(0, self.saved_step)
-        self.log.say(f"stopped; step {saved} is saved, and the same command goes on from there")
-        # Without tools.supervise a terminal's Ctrl-C ends the compilers too that a step may be
-        # waiting for: then the step has failed, and is done again next time.
-        raise Stopped(self.stop.number or signal.SIGTERM) from error
-
-
-def _content_of(batch: Batch, options: RunOptions) -> Content:
-    """What a batch's pictures are drawn from."""
-    if options.data.task == "translation":
-        return Photographs(jt.array(batch.layout))
-    edges = None if batch.edges is None else jt.array(batch.edges)
-    return Layout(jt.array(batch.layout), options.data.layout_classes, edges)
-
-
-def draw_samples(painter: Painter, samples: Batch, seed: int) -> Image.Image:
-    """A sheet with one row a sample: layout | photograph | result, and with an encoder | noise.
-
-    In translation: content | style | result.
-    """
-    cell = fit_cell(*painter.size)
-    if painter.options.data.task == "translation":
-        return _draw_translations(painter, samples, seed, cell)
-    titles = ["layout", "photograph", "result"]
-    if painter.has_encoder:
-        titles.append("from noise")
-    rows = []
-    for index, stem in enumerate(samples.stems):
-        layout = samples.layout[index]
-        edges = None if samples.edges is None else samples.edges[index]
-        photograph = denormalise(samples.image[index].transpose(1, 2, 0))
-        noise = painter.sample_noise(seed, f"sample {stem}")
-        style = photograph if painter.takes_style else None
-        first_noise = None if painter.has_encoder else noise
-        row = [
-            draw_layout(layout, painter.classes, cell),
-            photograph,
-            painter.paint(layout, style=style, noise=first_noise, edges=edges),
-        ]
-        if painter.has_encoder:
-            row.append(painter.paint(layout, noise=noise, edges=edges))
-        rows.append(row)
-    seen = np.unique(samples.layout).tolist()
-    return draw_sheet(rows, titles, cell=cell, legend=seen, classes=painter.classes)
-
-
-def _draw_translations(
-    painter: Painter, samples: Batch, seed: int, cell: tuple[int, int]
-) -> Image.Image:
-    rows = []
-    for index, stem in enumerate(samples.stems):
-        content, style = (
-            denormalise(planes[index].transpose(1, 2, 0))
-            for planes in (samples.layout, samples.image)
+    def last_checkpoint(self) -> str:
+        """A sentence about the last good checkpoint and the ways to resume from it."""
+        return (
+            f"Last good checkpoint: step {max(0, self.saved_step)}. Resume from it with other "
+            "losses (e.g. a lower --lambda-gan), or start a new run with a lower learning rate"
         )
-        noise = painter.sample_noise(seed, f"sample {stem}")
-        rows.append([content, style, painter.paint(content, style=style, noise=noise)])
-    return draw_sheet(rows, ["content", "style", "result"], cell=cell)
 
-
-def _read_samples(preparation: Preparation) -> Batch:
-    """Pairs, or content and style, spread over the whole dataset, neither mirrored nor cropped."""
-    data = preparation.options.data
-    chosen = _spread(preparation.pairs, SAMPLES)
-    count = len(chosen)
-    loader = BatchLoader(
-        chosen,
-        styles=_spread(preparation.styles, count),
-        height=data.height,
-        width=data.width,
-        batch_size=count,
-        classes=data.classes,
-        unknown_label=data.unknown_label,
-        first_id=data.first_id or 0,
-        instances=data.instances,
-        flip=False,
-        shuffle=False,
-        workers=0,
-    )
-    with loader:
-        return next(iter(loader.epoch(0)))
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` items at even distances, or all where there are fewer."""
-    count = min(count, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
-
-
-def _get_vgg(preparation: Preparation, log: Log) -> tuple[VGG19 | None, str | None]:
-    """VGG-19 with its weights and their digest, or None twice where training goes without."""
-    loss, state = preparation.options.loss, preparation.state
-    began_without = state is not None and state.extra.get("vgg") is None
-    if began_without and loss.lambda_vgg and loss.vgg_weights is None and not loss.vgg_required:
-        log.say("this run began without the VGG loss and goes on without it; --vgg-weights adds it")
-        return None, None
-    folder = Path(jt.compiler.ck_path)
-    path = get_weights(loss, folder, log.say) if processes.rank() == 0 else None
-    processes.wait_for_all()
-    if processes.rank():
-        # The first process has fetched them, or has seen that they cannot be had.
-        path = get_weights(replace(loss, vgg_required=False), folder, log.say, fetch=False)
-    if path is None:
-        return None, None
-    vgg = VGG19()
-    shapes = {name: tuple(var.shape) for name, var in vgg.state_dict().items()}
-    arrays = read_weights(path, shapes)
-    load_strict({"vgg": vgg}, {f"vgg.{name}": array for name, array in arrays.items()}, path)
-    vgg.eval()
-    name = digest(arrays)
-    if state is not None and state.extra.get("vgg") not in (None, name):
-        log.say(f"the weights of VGG-19 in {path} are not those that this run began with")
-    return vgg, name
+    def stopped(self) -> Stopped:
+        """The exception for the signal; SIGTERM if another process got it."""
+        return Stopped(self.stop.number or signal.SIGTERM)
 
 
 def _memory_mb() -> int:
-    """MB (2^20 bytes): what Jittor holds on a GPU, or the most that this process has held."""
+    """MB (2^20 bytes): held by Jittor on a GPU, or the peak of this process on the CPU."""
     if jt.flags.use_cuda:
         return int(jt.get_mem_info().total_cuda_used) >> 20
     return memory_mb()
 
 
-def _check_space(preparation: Preparation, learner: Learner) -> None:
-    # A new state stands beside the two before it until it is whole, and so do two snapshots.
-    there = preparation.folder.checkpoints.glob("state-*/state.safetensors")
-    states = max(1, KEPT_STATES + 1 - len(list(there)))
-    needed = states * state_size(learner) + 2 * snapshot_size(learner)
-    check_space(preparation.folder.checkpoints, needed)
+def _record_start(preparation: Preparation, device: str) -> None:
+    environment = describe_environment(device, distributed.world_size())
+    try:
+        preparation.folder.record_start(preparation.options, sys.argv, environment)
+    except OSError as error:
+        raise TrainingFailed(
+            f"{preparation.folder.path}: the options of the run could not be written "
+            f"({error.strerror or error}). Free some space, and start the same command again"
+        ) from error
 
 
-def _say_start(preparation: Preparation, log: Log) -> None:
+def _log_start(preparation: Preparation, log: Log) -> None:
     progress = preparation.progress
     if preparation.state is not None:
-        log.say(
-            f"going on after step {progress.step} (epoch {progress.epoch}), "
+        log.info(
+            f"resuming after step {progress.step} (epoch {progress.epoch}), "
             f"{describe_time(progress.seconds)} of training so far"
         )
     if preparation.plan:
-        log.say("Jittor compiles its operators at their first use: the first step may take minutes")
+        log.info("Jittor compiles operators at their first use: the first step may take minutes")

@@ -1,4 +1,4 @@
-"""The factor that keeps small gradients within float16's range."""
+"""Dynamic loss scaling, which keeps small gradients within the range of float16."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ START = 2**16
 
 
 class GradientOverflow(Exception):
-    """Gradients are not finite, and there is no factor left to take away."""
+    """Gradients are not finite with the smallest scale."""
 
 
 class LossScale:
     """Dynamic loss scaling (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
 
-    The loss is multiplied by `value`, a power of two, and the gradient divided by it. Where a
-    gradient is not finite the step is left out and the factor halved; after GROW_AFTER good steps
-    it is doubled. What float16 cannot hold is below 6e-8 and above 65504.
+    The loss is multiplied by `value`, a power of two, and the gradient divided by it. If a gradient
+    is not finite, the step is skipped and the scale divided by 2; after GROW_AFTER good steps it is
+    multiplied by 2. float16 holds magnitudes from 6e-8 to 65504.
     """
 
     GROW_AFTER = 2000
@@ -25,7 +25,7 @@ class LossScale:
         self.good_steps = 0
 
     def update(self, finite: bool) -> None:
-        """Take note of a step's gradient; raises GradientOverflow where the factor is 1 already."""
+        """Adapt the scale after a step; raises GradientOverflow if the scale is already 1."""
         if finite:
             self.good_steps += 1
             if self.good_steps == self.GROW_AFTER:

@@ -1,4 +1,4 @@
-"""Adam, as PyTorch computes it, for the parameters of one side of the game.
+"""Adam, as in PyTorch, for the generator or the discriminator.
 
 adam = Adam(dict(method.generator_parameters()), beta1=0.0, beta2=0.9)
 adam.step(loss, learning_rate=2e-4)
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import jittor as jt
 
-from training import processes
+from training import distributed
 from training.loss_scale import LossScale
 
 EPSILON = 1e-8
@@ -25,14 +25,14 @@ class Adam:
 
     Epsilon is added outside the bias-corrected root, as in torch.optim.Adam; jt.optim.Adam adds it
     before the correction. With beta1 = 0 the first moment is the gradient and is not stored.
-    Under several processes the gradients are averaged over them.
+    With several processes the gradients are averaged over them.
     """
 
     def __init__(self, parameters: Mapping[str, jt.Var], *, beta1: float, beta2: float) -> None:
         self.parameters = dict(parameters)
         self.beta1, self.beta2 = beta1, beta2
         self.n_step = 0
-        # One shape for all (flat) makes one fused kernel serve every parameter.
+        # Flat moments: one fused kernel for parameters of every shape.
         self.second = {name: _zeros(var) for name, var in self.parameters.items()}
         self.first = {name: _zeros(var) for name, var in self.parameters.items()} if beta1 else {}
 
@@ -43,20 +43,20 @@ class Adam:
         only: Collection[str] | None = None,
         scale: LossScale | None = None,
     ) -> None:
-        """Move the parameters, and these alone, against the gradient of the scalar `loss`.
+        """Update the parameters with the gradient of the scalar `loss`.
 
-        `only` names those that this step moves; without it all. The graph of `loss` is given up: no
-        other gradient can be taken through it. With a `scale` nothing moves where the gradient is
-        not finite, and all of it is in memory at once.
+        `only` names the parameters to update; None means all. The graph of `loss` is freed: no
+        other gradient can be taken through it. With a `scale`, a gradient that is not finite
+        updates no parameter, and all gradients are in memory at once.
 
-        Raises GradientOverflow where that scale can go no lower.
+        Raises GradientOverflow if the scale cannot decrease further.
         """
         moved = {n: var for n, var in self.parameters.items() if only is None or n in only}
-        # a variable, as every number is that changes: Jittor compiles constants into its kernels
+        # A variable, as is every number that changes: Jittor compiles constants into kernels.
         factor = None if scale is None else jt.array([float(scale.value)])
         scaled = loss if factor is None else loss * factor
         gradients = jt.grad(scaled, list(moved.values()), retain_graph=False)
-        processes.average(gradients)
+        distributed.all_reduce_mean(gradients)
         if scale is not None:
             finite = _are_finite(gradients)
             scale.update(finite)
@@ -65,12 +65,11 @@ class Adam:
         self.n_step += 1
         corrected1 = 1 - self.beta1**self.n_step
         corrected2 = math.sqrt(1 - self.beta2**self.n_step)
-        # The formula with sqrt(1 - beta2^t) multiplied out of the fraction: two numbers that
-        # change from step to step instead of three, and none that ever becomes 1, for which
-        # Jittor would compile a kernel of its own.
+        # The formula with sqrt(1 - beta2^t) moved out of the fraction: two numbers change per step
+        # instead of three, and none becomes 1, for which Jittor would compile another kernel.
         rate = learning_rate * corrected2 / corrected1
         epsilon = EPSILON * corrected2
-        # Updates run as soon as their gradient is there, which frees it.
+        # Each update runs as soon as its gradient exists, which frees the gradient.
         jt.flags.node_order = 1
         try:
             for (name, parameter), gradient in zip(moved.items(), gradients, strict=True):
@@ -87,7 +86,7 @@ class Adam:
         rate: float,
         epsilon: float,
     ) -> None:
-        # Not fused with the operator that made it: that would be another kernel for each.
+        # Not fused with the operator that computes it: each would compile another kernel.
         g = gradient.stop_grad().stop_fuse().reshape(-1)
         if factor is not None:
             g = g / factor
@@ -103,19 +102,19 @@ class Adam:
         parameter.update(p_new.reshape(parameter.shape))
 
     def restart(self) -> None:
-        """Forget all steps: the next one is the first."""
+        """Reset moments and step count."""
         self.n_step = 0
         for moment in (*self.second.values(), *self.first.values()):
             moment.update(jt.zeros_like(moment))
 
     def state(self) -> dict[str, jt.Var]:
-        """The moments, flat: `second.<name>`, and `first.<name>` where beta1 is not 0."""
+        """The flat moments: `second.<name>`, and `first.<name>` unless beta1 is 0."""
         state = {f"second.{name}": var for name, var in self.second.items()}
         return state | {f"first.{name}": var for name, var in self.first.items()}
 
 
 def _are_finite(gradients: list[jt.Var]) -> bool:
-    """Whether every number is: one that is not leaves its trace in the sum."""
+    """Whether all gradients are finite: one value that is not makes the sum not finite."""
     sums = [gradient.stop_grad().stop_fuse().reshape(-1).sum() for gradient in gradients]
     return math.isfinite(jt.concat(sums).sum().item())
 

@@ -1,10 +1,10 @@
-"""The folder of a run, results/<run>/: what is in it, who may write to it, and what it remembers.
+"""The folder of a run, results/<run>/: its files, its lock and its record of options.
 
 options.json      the options of the last start       command.txt       every start
-environment.json  versions and machine                log.txt           what was printed
-stats.jsonl       one JSON object a logged step       events.*          TensorBoard's
-check.txt         the report on the pairs             samples/          sheets of pictures
-checkpoints/      see training.checkpoint             submission/       see tools.submission
+environment.json  versions and machine                log.txt           the printed lines
+stats.jsonl       one JSON object per logged step     events.*          TensorBoard
+check.txt         the report on the dataset           samples/          sample sheets
+checkpoints/      see training.checkpoint             submission/       see inference.submission
 selections/       see data.selections
 """
 
@@ -25,51 +25,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data.files import write_bytes, write_text
-from data.locks import is_held, warn_of_no_locks
 from data.ownership import check_claim, claim_folder
 from options.errors import UserError
+from options.fields import show
 from options.json_text import parse_json
 from options.paths import open_file, open_to_append, read_bytes, read_file
-from options.run import RUN_GROUPS, RunOptions
+from options.train import RUN_FIELDS, RUN_GROUPS, RunOptions
+from runtime.locks import is_held, warn_of_no_locks
 
-# May differ from one start of a run to the next without a word.
-FREE = {
-    "bad_pair_limit",
-    "list_miss_limit",
-    "workers",
-    "vgg_weights",
-    "vgg_required",
-    "name",
-    "schedule",
-    "phase",
-    "device",
-    "log_every",
-    "sample_every",
-    "checkpoint_minutes",
-    "results_path",
-    "dry_run",
-}
-# May differ, and is said: networks and data stay the same, what is learnt from them changes.
-SAID = {
-    "input_path",
-    "gan_loss",
-    "lambda_gan",
-    "lambda_l1",
-    "lambda_feature",
-    "lambda_vgg",
-    "vgg_distance",
-    "lambda_kl",
-    "beta2",
-    "ttur",
-    "precision",
-}
-KIND = "run"  # as the folder's marker calls it
+KIND = "run"  # the folder's kind in its marker
 FIX = "give another --name, or another --results-path"
 PACKAGES = ("jittor", "numpy", "pillow", "opencv-python-headless", "opencv-python", "scikit-image")
 
 
 class RunFolder:
-    """The paths of one run. Nothing is written before `open`."""
+    """The paths of one run. No file is written before `open`."""
 
     def __init__(self, results_path: str | Path, name: str) -> None:
         self.name = name
@@ -90,7 +60,7 @@ class RunFolder:
 
     @property
     def selections(self) -> Path:
-        """Only there where the dataset's own folder cannot be written."""
+        """The selections, if the folder of the dataset is read-only."""
         return self.path / "selections"
 
     @property
@@ -110,17 +80,17 @@ class RunFolder:
         return self.path / "check_cache.json"
 
     def check(self) -> None:
-        """Raise UserError if there is a folder of that name which is no run. Nothing is written.
+        """Raise UserError if the folder exists and is no run. Writes no file.
 
-        The selections may have come first, and a copy may have lost the hidden marker.
+        The selections may exist before the run, and a copy may have lost the hidden marker.
         """
         if not self._has_options():
-            check_claim(self.path, KIND, FIX, besides=["selections"])
+            check_claim(self.path, KIND, FIX, allowed=["selections"])
 
     def open(self) -> None:
-        """Make the folder and take its lock, which ends with this process.
+        """Create the folder and lock it until this process ends.
 
-        Raises UserError as `check` does, and if the folder cannot be written, or another process
+        Raises UserError like `check`, and if the folder cannot be written, or another process
         trains in it.
         """
         self.check()
@@ -131,11 +101,11 @@ class RunFolder:
             self._lock = os.fdopen(open_to_append(self.path / ".lock"), "ab")
         except OSError as error:
             raise UserError(
-                f"the run's folder must be writable: {self.path}: {error.strerror}; see "
-                "--results-path"
+                f"{self.path}: the run's folder cannot be written ({error.strerror}). Name another "
+                "one with --results-path"
             ) from None
         try:
-            # Not flock: Jittor's compiling helpers, which outlive a kill, would inherit that.
+            # Not flock: Jittor's compile processes would inherit that lock and outlive a kill.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if not is_held(error):
@@ -143,8 +113,8 @@ class RunFolder:
                 return
             self._lock.close()
             raise UserError(
-                f"one process trains a run: another one is training {self.path}; wait for it, "
-                "stop it, or give another --name"
+                f"{self.path}: another process trains this run. Wait for it, stop it, or give "
+                "another --name"
             ) from None
 
     def _has_options(self) -> bool:
@@ -155,20 +125,20 @@ class RunFolder:
         return isinstance(found, dict) and found.keys() == RUN_GROUPS.keys()
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def saved_options(self) -> RunOptions | None:
-        """The options of the last start, None where there was none."""
+        """The options of the last start, None before the first."""
         if not self.options_path.is_file():
             return None
         text = read_file(self.options_path, "the options of the run").decode("utf-8", "replace")
         return RunOptions.from_json(text, str(self.options_path))
 
     def record_start(self, options: RunOptions, argv: Sequence[str], environment: Any) -> None:
-        """Write down what is started, and on what."""
+        """Record options, command and machine of a start."""
         write_text(self.options_path, options.to_json())
         write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
         with os.fdopen(open_to_append(self.path / "command.txt"), "a", encoding="utf-8") as file:
@@ -177,34 +147,35 @@ class RunFolder:
 
 
 def compare_options(saved: RunOptions, now: RunOptions) -> list[str]:
-    """What has changed since the run's last start and is worth saying, as `name: old -> new`.
+    """The logged changes since the run's last start, as `name: old -> new`.
 
-    Raises UserError that lists every change that a run cannot take: of networks, data, optimizers.
+    Raises UserError that lists every change with which the run cannot resume.
     """
     refused: list[str] = []
-    said: list[str] = []
+    logged: list[str] = []
     before = saved.to_dict()
     for group, values in now.to_dict().items():
         for name, value in values.items():
-            if name in FREE or before[group][name] == value:
+            resume = RUN_FIELDS[name].resume
+            if resume == "free" or before[group][name] == value:
                 continue
-            change = f"{name}: {_show(before[group][name])} -> {_show(value)}"
-            (said if name in SAID else refused).append(change)
+            change = f"{name}: {show(before[group][name])} -> {show(value)}"
+            (logged if resume == "logged" else refused).append(change)
     if refused:
         raise UserError(
-            f"a run keeps its networks, data, optimizers and seed: {now.training.name} would "
-            f"change {'; '.join(refused)}; give the run's own values, or another --name"
+            f"run {now.training.name}: expected the networks, data, optimizers and seed that it "
+            f"began with, got {'; '.join(refused)}. Give the run's own values, or another --name"
         )
-    return said
+    return logged
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Check that `needed` bytes are free where `folder` is; UserError says how many are."""
+    """Check that the disk of `folder` has `needed` bytes free; UserError if not."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"checkpoints need {_size(needed)} on the disk of {folder}: {_size(free)} are free; "
-            "free some, or write elsewhere with --results-path"
+            f"{folder}: expected {_size(needed)} of free disk space for checkpoints, got "
+            f"{_size(free)}. Free some, or name another folder with --results-path"
         )
 
 
@@ -231,7 +202,7 @@ def describe_environment(device: str, processes: int) -> dict[str, Any]:
 
 
 def cut_stats(path: Path, step: int) -> None:
-    """Drop the lines of stats.jsonl that come after `step`, and a torn last one."""
+    """Remove the lines of stats.jsonl after `step`, and an incomplete last one."""
     if not path.is_file():
         return
     kept = []
@@ -241,24 +212,6 @@ def cut_stats(path: Path, step: int) -> None:
                 if line.endswith(b"\n") and parse_json(line)["step"] <= step:
                     kept.append(line)
     write_bytes(path, b"".join(kept))
-
-
-def newest_run(results_path: str | Path) -> str:
-    """The name of the run whose generator was written last; UserError where there is none."""
-    root = Path(results_path).expanduser()
-    pointers = sorted(root.glob("*/checkpoints/latest"), key=lambda path: path.stat().st_mtime)
-    if not pointers:
-        raise UserError(
-            f"no run in {root} has a generator yet; train one (bash train.sh), or see "
-            "--results-path and --checkpoint"
-        )
-    return pointers[-1].parent.parent.name
-
-
-def _show(value: Any) -> str:
-    return (
-        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
 
 
 def _size(count: int) -> str:

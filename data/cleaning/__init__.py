@@ -1,9 +1,10 @@
-"""Cleaning a dataset: which pairs of photograph and layout are worth training on, and why.
+"""Dataset cleaning: decides which pairs of photo and layout are worth training on, with reasons.
 
-measures   what one pair's files say of it: named numbers with formula, unit and range
-evidence   how the pair's classes look against the rest of the dataset (random forests, OpenCV)
-duplicates layouts alike in groups (union-find), and who stays of a group
-verdicts   thresholds from the dataset's own distribution, or to meet a share; the selections
-faults     plants known faults in clean pairs, to measure all this by
-survey     reads a dataset in parallel processes; its findings are kept in a cache by content
+segments, measures  numbers of one pair, each with formula, unit and range
+class_consistency   the pair's classes compared with the rest of the dataset (random forests)
+duplicates          groups of similar layouts (union-find), and which of a group are kept
+decisions           thresholds from the dataset's own distribution, or for target shares
+scan                reads a dataset in parallel; results are cached by content
+pipeline, report    the selections, tables and the HTML report
+faults, evaluation  inject known faults into clean pairs to evaluate all this
 """

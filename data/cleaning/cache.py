@@ -1,4 +1,4 @@
-"""Findings kept by the files' content, in one SQLite file that survives a stop at any moment."""
+"""Scan results by file content, in one SQLite file that survives a stop at any time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from options.errors import UserError
-from options.paths import MOST_PICTURE_BYTES, open_file
+from options.paths import MOST_IMAGE_BYTES, open_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (name BLOB PRIMARY KEY, size INT, time INT, key TEXT);
-CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, measures BLOB, features BLOB, drawing BLOB);
+CREATE TABLE IF NOT EXISTS pairs
+    (key TEXT PRIMARY KEY, measures BLOB, features BLOB, thumbnails BLOB);
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, arrays BLOB);
 """
 
 
 def pack(arrays: Mapping[str, NDArray]) -> bytes:
-    """Write named arrays as bytes: a line of JSON, then their contents."""
+    """Serialize named arrays: one line of JSON, then their bytes."""
     head = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
     body = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
     return json.dumps(head).encode() + b"\n" + body
 
 
 def unpack(content: bytes) -> dict[str, NDArray]:
-    """Read what `pack` wrote; the arrays are read-only."""
+    """Return the arrays of `pack`; they are read-only."""
     end = content.index(b"\n") + 1
     arrays = {}
     for name, kind, shape in json.loads(content[:end]):
@@ -41,10 +42,10 @@ def unpack(content: bytes) -> dict[str, NDArray]:
 
 
 def content_key(*paths: Path, form: str) -> str:
-    """Return the hash (BLAKE2b, 128 bits) of some files' contents and of how they are read."""
+    """Return the hash (BLAKE2b, 128 bits) of the contents of files and of the settings `form`."""
     digest = hashlib.blake2b(form.encode(), digest_size=16)
     for path in paths:
-        with open_file(path, MOST_PICTURE_BYTES) as file:
+        with open_file(path, MOST_IMAGE_BYTES) as file:
             digest.update(f"|{os.fstat(file.fileno()).st_size}|".encode())
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -57,29 +58,29 @@ def _is_database(path: Path) -> bool:
 
 
 class Cache:
-    """The SQLite file; its rows are written whole or not at all.
+    """The SQLite file; each write is one transaction.
 
-    Raises UserError if it cannot be opened or written, or another file has its name. One that is
-    damaged is begun anew.
+    Raises UserError if it cannot be opened or written, or if another kind of file has its name. A
+    damaged database is replaced by an empty one.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._base = self._open()
+            self._database = self._open()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) or not _is_database(path):
-                raise self._refused(error) from None
+                raise self._error(error) from None
             path.unlink(missing_ok=True)
-            self._base = self._open()
+            self._database = self._open()
 
     def stamps(self) -> dict[bytes, tuple[int, int, str]]:
-        """Return (size, time of change in ns, key of the pair) of each file by its name."""
+        """Return (size, modification time in ns, key of the pair) per file name."""
         rows = self._read("SELECT name, size, time, key FROM files")
         return {name: (size, time, key) for name, size, time, key in rows}
 
     def keys(self) -> set[str]:
-        """Return the keys of all pairs that were measured."""
+        """Return the keys of all measured pairs."""
         return {key for (key,) in self._read("SELECT key FROM pairs")}
 
     def add(
@@ -87,17 +88,21 @@ class Cache:
         pairs: Iterable[tuple[str, bytes, bytes, bytes]],
         files: Iterable[tuple[bytes, int, int, str]],
     ) -> None:
-        """Keep measured pairs and the stamps of files, in one transaction."""
+        """Store measured pairs and the stamps of files, in one transaction."""
         try:
-            with self._base:
-                self._base.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?)", pairs)
-                self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?)", pairs
+                )
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files
+                )
         except sqlite3.Error as error:
-            raise self._refused(error) from None
+            raise self._error(error) from None
 
     def column(self, name: str, keys: Sequence[str]) -> list[bytes]:
-        """Return 'measures', 'features' or 'drawing' of the pairs with these keys, in order."""
-        assert name in ("measures", "features", "drawing")
+        """Return 'measures', 'features' or 'thumbnails' of pairs, in the order of their keys."""
+        assert name in ("measures", "features", "thumbnails")
         found: dict[str, bytes] = {}
         if len(keys) > 500:
             found = dict(self._read(f"SELECT key, {name} FROM pairs"))
@@ -107,43 +112,43 @@ class Cache:
         return [found[key] for key in keys]
 
     def result(self, key: str) -> dict[str, NDArray] | None:
-        """Return what was kept of a whole dataset, or None."""
+        """Return the stored result of a whole dataset, or None."""
         rows = self._read("SELECT arrays FROM results WHERE key = ?", (key,))
         return unpack(rows[0][0]) if rows else None
 
     def keep_result(self, key: str, arrays: Mapping[str, NDArray]) -> None:
-        """Keep the latest of what was found of a whole dataset."""
+        """Store the result of a whole dataset, and drop the previous one."""
         try:
-            with self._base:
-                self._base.execute("DELETE FROM results")
-                self._base.execute("INSERT INTO results VALUES (?, ?)", (key, pack(arrays)))
+            with self._database:
+                self._database.execute("DELETE FROM results")
+                self._database.execute("INSERT INTO results VALUES (?, ?)", (key, pack(arrays)))
         except sqlite3.Error as error:
-            raise self._refused(error) from None
+            raise self._error(error) from None
 
     def close(self) -> None:
         """Close the file."""
-        self._base.close()
+        self._database.close()
 
     def _open(self) -> sqlite3.Connection:
-        base = sqlite3.connect(self._path, timeout=60)
+        database = sqlite3.connect(self._path, timeout=60)
         try:
-            base.executescript(_SCHEMA)
-            with base:
-                # Reading alone would find a read-only folder too late, after the work.
-                base.execute("DELETE FROM results WHERE key = ''")
+            database.executescript(_SCHEMA)
+            with database:
+                # A write, to detect a read-only folder before the work.
+                database.execute("DELETE FROM results WHERE key = ''")
         except BaseException:
-            base.close()
+            database.close()
             raise
-        return base
+        return database
 
     def _read(self, command: str, values: tuple[str, ...] = ()) -> list[tuple]:
         try:
-            return self._base.execute(command, values).fetchall()
+            return self._database.execute(command, values).fetchall()
         except sqlite3.Error as error:
-            raise self._refused(error) from None
+            raise self._error(error) from None
 
-    def _refused(self, error: Exception) -> UserError:
+    def _error(self, error: Exception) -> UserError:
         return UserError(
-            f"the measures are kept beside the selections: {self._path}: {error}; give another "
-            "--output_path, or remove that file"
+            f"{self._path}: expected a writable cache of the measures, got: {error}. Give another "
+            "--output_path, or remove that file."
         )

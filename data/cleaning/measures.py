@@ -1,9 +1,10 @@
-"""What one pair says of itself: pure functions of a view, each with formula, unit and range.
+"""Measures of one pair: pure functions of a view, each with formula, unit and range.
 
 view = View(image, layout)
 PAIR_MEASURES["border_density"](view)
 
-Two more measures compare the pair with the rest of its dataset: see data.cleaning.evidence.
+Three more measures compare the pair with the rest of its dataset: see
+data.cleaning.class_consistency and data.cleaning.duplicates.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from scipy import fft
 
 from data.cleaning.view import View
 
-# How far a layout is moved to look for a better place, as a share of each side.
+# Largest shift in the search for a better position of the layout, as a share of each side.
 _REACH = 0.125
-# A layout's own place: moves up to this many pixels of the view count as none.
+# Shifts of up to this many pixels of the view count as none.
 _SLACK = 2
 
 
 def border_density(view: View) -> float:
-    """Share of neighbouring pixels (4-neighbours) of different classes; 0..1.
+    """Share of neighboring pixels (4-neighbors) of different classes; 0..1.
 
     D = (borders across + borders down) / (H (W - 1) + (H - 1) W).
     """
@@ -33,7 +34,7 @@ def border_density(view: View) -> float:
 
 
 def thin_share(view: View) -> float:
-    """Share of the picture's pixels that no 3 x 3 block of one class covers; 0..1.
+    """Share of the pixels that no 3 x 3 block of one class covers; 0..1.
 
     The complement of the morphological opening of every class by a 3 x 3 square.
     """
@@ -44,72 +45,71 @@ def thin_share(view: View) -> float:
 
 
 def island_share(view: View) -> float:
-    """Share of the picture's area in segments smaller than 1/4000 of it; 0..1."""
+    """Share of the area in segments smaller than 1/4000 of the image; 0..1."""
     areas = np.bincount(view.segments.ravel())
     return float(areas[areas < view.segments.size / 4000].sum() / view.segments.size)
 
 
 def segment_count(view: View) -> float:
-    """Number of connected regions of one class (4-neighbours); 1 and more.
+    """Number of connected regions of one class (4-neighbors); 1 and more.
 
-    Counted at a length of 256 pixels, so that pictures of all sizes compare.
+    Counted at a longer side of 256 pixels, so that images of all sizes can be compared.
     """
     return float(view.segments.max())
 
 
 def border_support(view: View) -> float:
-    """How much better the layout's borders lie on the photograph's edges here than elsewhere.
+    """Fit of the layout's borders to the photo's edges, compared with shifted layouts.
 
-    With e(d) the mean edge strength under the layout's borders moved by d, for all moves up to 1/8
-    of the sides: (max of e within 2 pixels - mean e) / standard deviation of e. Standard
-    deviations; about 0..2 by chance, 4..12 where the layout belongs. NaN without borders.
+    e(d) is the mean edge strength under the layout's borders shifted by d, for all shifts up to
+    1/8 of the sides: (max of e within 2 pixels - mean e) / standard deviation of e. Standard
+    deviations; about 0..2 by chance, 4..12 for a matching layout. NaN without borders.
     """
     return _placement(view)[0]
 
 
 def shift_gain(view: View) -> float:
-    """How much better the layout's borders fit the edges when the layout is moved.
+    """How much better the layout's borders fit the photo's edges after a shift.
 
     With e(d) as in `border_support`: (max e - max of e within 2 pixels) / standard deviation of e.
-    Standard deviations, 0 and more: 0 where the layout lies best in its own place. NaN without
-    borders.
+    Standard deviations, 0 and more; 0 if no shift fits better. NaN without borders.
     """
     return _placement(view)[1]
 
 
 def mirror_gain(view: View) -> float:
-    """How much better the layout's borders fit the edges when the layout is mirrored.
+    """How much better the layout's borders fit the photo's edges after a left-right flip.
 
-    With e(d) as in `border_support` and m(d) the same of the layout mirrored left to right:
+    With e(d) as in `border_support` and m(d) the same for the flipped layout:
     (max of m within 2 pixels - max of e within 2 pixels) / standard deviation of e. Standard
-    deviations; below 0 where the layout is better as it is. NaN without borders.
+    deviations; below 0 if the layout fits better as it is. NaN without borders.
     """
     return _placement(view)[2]
 
 
 def explained_variance(view: View) -> float:
-    """Share of the photograph's colour variance that its classes explain; 0..1.
+    """Share of the photo's color variance that its classes explain; 0..1.
 
-    1 - sum over classes of the squared distances to the class's mean colour / sum of the squared
-    distances to the picture's mean colour, in L*a*b* (the correlation ratio). NaN for one class.
+    1 - sum over classes of the squared distances to the class's mean color / sum of the squared
+    distances to the image's mean color, in L*a*b* (the correlation ratio). NaN for one class.
     """
     known = view.known
     ids = view.layout[known]
     if not ids.size or ids.min() == ids.max():
         return float("nan")
-    colours = view.lab[known].astype(np.float64)
-    colours -= colours.mean(axis=0)
-    total = float((colours**2).sum())
+    colors = view.lab[known].astype(np.float64)
+    colors -= colors.mean(axis=0)
+    total = float((colors**2).sum())
     counts = np.bincount(ids)
     between = sum(
-        float((np.bincount(ids, colours[:, channel]) ** 2 / np.maximum(counts, 1)).sum())
+        float((np.bincount(ids, colors[:, channel]) ** 2 / np.maximum(counts, 1)).sum())
         for channel in range(3)
     )
     return between / max(total, 1e-6)
 
 
-def colourfulness(view: View) -> float:
-    """How colourful the photograph is: 0 grey, about 15 slightly, 45 fairly, 100 extremely.
+def colorfulness(view: View) -> float:
+    """Colorfulness of the photo: 0 gray, about 15 slight, 45 moderate, 100 extreme.
 
     Hasler and Suesstrunk 2003, equation 9: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2), means
     and standard deviations of rg = R - G and yb = (R + G) / 2 - B, R, G, B in 0..255.
@@ -121,7 +121,7 @@ def colourfulness(view: View) -> float:
 
 
 def backlight(view: View) -> float:
-    """How far the foreground is crushed to black against a bright sky; 0..1.
+    """Degree to which the foreground is crushed to black against a bright sky; 0..1.
 
     c min(1, 5 b) min(1, 10 d), with b the mean brightness clip((L* - 70) / 25, 0, 1), d the share
     of pixels of L* < 50 and c their mean darkness clip((20 - L*) / 15, 0, 1).
@@ -132,14 +132,14 @@ def backlight(view: View) -> float:
     if not dark.size:
         return 0.0
     crushed = float(np.clip((20 - dark) / 15, 0, 1).mean())
-    # A few dark pixels in a bright picture are no foreground.
+    # A few dark pixels in a bright image are no foreground.
     return crushed * min(1.0, 5 * bright) * min(1.0, 10 * dark.size / lightness.size)
 
 
 def sharpness(view: View) -> float:
     """Mean strength of fine detail, log10 of the Laplacian's variance in L*; about -1..3.
 
-    Chooses the best of near-duplicates; no pair is left out for it.
+    Ranks near-duplicates; it leaves no pair out.
     """
     return float(np.log10(cv2.Laplacian(view.lab[..., 0], cv2.CV_32F).var() + 0.1))
 
@@ -147,7 +147,7 @@ def sharpness(view: View) -> float:
 def clipped_share(view: View) -> float:
     """Share of pixels at the ends of the tones, L* < 3 or L* > 97; 0..1.
 
-    Chooses the best of near-duplicates; no pair is left out for it.
+    Ranks near-duplicates; it leaves no pair out.
     """
     lightness = view.lab[..., 0]
     return float(((lightness < 3) | (lightness > 97)).mean())
@@ -164,7 +164,7 @@ PAIR_MEASURES: dict[str, Callable[[View], float]] = {
         shift_gain,
         mirror_gain,
         explained_variance,
-        colourfulness,
+        colorfulness,
         backlight,
         sharpness,
         clipped_share,
@@ -173,18 +173,19 @@ PAIR_MEASURES: dict[str, Callable[[View], float]] = {
 
 
 def measure_pair(view: View) -> dict[str, float]:
-    """Return every measure of a pair by its name."""
+    """Return every measure of a pair by name."""
     return {name: function(view) for name, function in PAIR_MEASURES.items()}
 
 
 @lru_cache(maxsize=1)
 def _placement(view: View) -> tuple[float, float, float]:
-    """Return border_support, shift_gain and mirror_gain: they share their transforms."""
+    """Return border_support, shift_gain and mirror_gain, which share their Fourier transforms."""
     height, width = view.size
     reach = (round(_REACH * height), round(_REACH * width))
     shape = tuple(
         fft.next_fast_len(n + r, real=True) for n, r in zip(view.size, reach, strict=True)
     )
+    # Cross-correlations of borders and edges, for the layout and for the flipped layout.
     straight = np.zeros((shape[0], shape[1] // 2 + 1), np.complex64)
     mirrored = np.zeros_like(straight)
     count = 0
@@ -198,11 +199,11 @@ def _placement(view: View) -> tuple[float, float, float]:
         return (float("nan"),) * 3
     fits = []
     for spectrum in (straight, mirrored):
-        moved = fft.irfft2(spectrum, shape)
+        shifted = fft.irfft2(spectrum, shape)
         rows = np.arange(-reach[0], reach[0] + 1)
         columns = np.arange(-reach[1], reach[1] + 1)
-        fits.append(moved[rows[:, None], columns] / count)
-    fit, turned = fits
+        fits.append(shifted[rows[:, None], columns] / count)
+    fit, flipped = fits  # e(d) and m(d), (2 * reach[0] + 1, 2 * reach[1] + 1)
     own = np.s_[
         reach[0] - _SLACK : reach[0] + _SLACK + 1, reach[1] - _SLACK : reach[1] + _SLACK + 1
     ]
@@ -210,5 +211,5 @@ def _placement(view: View) -> tuple[float, float, float]:
     return (
         (here - float(fit.mean())) / spread,
         (float(fit.max()) - here) / spread,
-        (float(turned[own].max()) - here) / spread,
+        (float(flipped[own].max()) - here) / spread,
     )

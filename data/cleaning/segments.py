@@ -1,4 +1,4 @@
-"""What the large segments of a layout look like, in numbers that a classifier can learn from."""
+"""Features of the large segments of a layout, for a classifier."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from data.cleaning.view import View
 
-# Segments under this share of the picture say too little of their class.
+# Smaller segments, as a share of the image, show too little of their class.
 LEAST_SHARE = 0.003
 MOST_SEGMENTS = 40
 APPEARANCE = (
     "mean L*", "mean a*", "mean b*", "deviation of L*", "deviation of a*", "deviation of b*",
-    "mean L* less the picture's", "mean a* less the picture's", "mean b* less the picture's",
-    "picture's mean L*", "picture's mean a*", "picture's mean b*",
+    "mean L* minus the image's", "mean a* minus the image's", "mean b* minus the image's",
+    "image's mean L*", "image's mean a*", "image's mean b*",
     "fine texture", "coarse texture", "share of steps across",
     "10th percentile of L*", "90th percentile of L*",
-    "log10 of the area", "centre's height", "top", "bottom", "height", "width",
-    "share of its box", "sides of the picture touched",
+    "log10 of the area", "center's height", "top", "bottom", "height", "width",
+    "share of its box", "sides of the image touched",
 )  # fmt: skip
 
 
@@ -28,8 +28,8 @@ APPEARANCE = (
 class Segments:
     """The large segments of one layout, at most 40, largest first; S of them.
 
-    classes: int32 (S,). areas: float32 (S,), shares of the picture. features: float32
-    (S, 25 + K), how each looks (APPEARANCE) and then the share of its border with each class.
+    classes: int32 (S,). areas: float32 (S,), shares of the image. features: float32 (S, 25 + K),
+    the appearance (APPEARANCE), then the share of the border with each class.
     """
 
     classes: NDArray[np.int32]
@@ -38,9 +38,9 @@ class Segments:
 
 
 def describe_segments(view: View, classes: int) -> Segments:
-    """Describe a view's segments of a known class and at least 0.3% of its area.
+    """Describe the segments of a view with a known class and at least 0.3% of the area.
 
-    Heights and widths are shares of the picture's, 0 at its top.
+    Heights and widths are shares of the image's; height 0 is its top.
     """
     height, width = view.size
     numbers = view.segments.ravel()
@@ -56,10 +56,10 @@ def describe_segments(view: View, classes: int) -> Segments:
         empty = np.zeros((0, len(APPEARANCE) + classes), np.float32)
         return Segments(np.zeros(0, np.int32), np.zeros(0, np.float32), empty)
 
-    # Pixels of all other segments are counted as one more, which is dropped.
-    place = np.full(len(areas), count, dtype=np.int32)
-    place[large] = np.arange(count)
-    at = place[numbers]
+    # Pixels of all other segments are counted as one extra segment, which is dropped.
+    rank = np.full(len(areas), count, dtype=np.int32)
+    rank[large] = np.arange(count)
+    at = rank[numbers]  # (H * W,)
 
     def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.bincount(at, values.ravel(), minlength=count + 1)[:count] / areas[large]
@@ -91,15 +91,15 @@ def describe_segments(view: View, classes: int) -> Segments:
         np.log10(share), mean(rows), top / height, bottom / height, tall, wide,
         share / np.maximum(tall * wide, 1e-6), touched,
     ]  # fmt: skip
-    neighbours = _neighbours(view, at.reshape(height, width), count, classes)
-    features = np.concatenate([np.stack(columns, axis=1), neighbours], axis=1)
+    neighbors = _neighbors(view, at.reshape(height, width), count, classes)
+    features = np.concatenate([np.stack(columns, axis=1), neighbors], axis=1)
     return Segments(class_of[large], share.astype(np.float32), features.astype(np.float32))
 
 
 def _percentiles(
     values: NDArray[np.float32], at: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 10th and 90th percentile of each segment's lightness, to 1/64 of its range."""
+    """Return the 10th and 90th percentile of each segment's lightness, in steps of 1/64."""
     bins = np.clip(values * 0.64, 0, 63).astype(np.int32)
     histogram = np.bincount(at * 64 + bins, minlength=(count + 1) * 64).reshape(-1, 64)[:count]
     shares = np.cumsum(histogram, axis=1) / histogram.sum(axis=1, keepdims=True)
@@ -108,7 +108,7 @@ def _percentiles(
 
 
 def _boxes(at: NDArray[np.int32], count: int) -> tuple[NDArray[np.float64], ...]:
-    """Return top, bottom, left, right of each segment in pixels; ends lie one past the last."""
+    """Return top, bottom, left, right of each segment in pixels; bottom and right are exclusive."""
     found = np.zeros((4, count))
     for axis, (first, last) in ((0, (0, 1)), (1, (2, 3))):
         length, other = at.shape[axis], at.shape[1 - axis]
@@ -125,8 +125,8 @@ def _boxes(at: NDArray[np.int32], count: int) -> tuple[NDArray[np.float64], ...]
     return tuple(found)
 
 
-def _neighbours(view: View, at: NDArray[np.int32], count: int, classes: int) -> NDArray[np.float64]:
-    """Return the share of each segment's border with each class: (count, classes)."""
+def _neighbors(view: View, at: NDArray[np.int32], count: int, classes: int) -> NDArray[np.float64]:
+    """Return the share of each segment's border with each class: (S, K)."""
     ids = np.minimum(view.layout, classes)
     counted = np.zeros((count + 1) * (classes + 1))
     for one, two in (

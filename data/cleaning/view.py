@@ -1,4 +1,4 @@
-"""One pair at the size that it is measured at, with what several measures share."""
+"""One pair at the size of the measures, with the arrays that several measures share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from skimage.measure import label as label_segments
 
 from data.transforms import resize_layout
 
-# The longer side of a view: measures look at a scene's large parts, and time grows with the area.
+# Longer side of a view in pixels: enough for the large regions of a scene, and fast.
 SIDE = 256
 
 
 class View:
-    """A photograph, uint8 RGB (H, W, 3), and its layout, int32 ids (H, W), 256 pixels long.
+    """A photo, uint8 RGB (H, W, 3), and its layout, int32 ids (H, W); longer side 256 pixels.
 
-    The photograph is shrunk by area means and the layout to nearest pixels; both come to the
-    layout's aspect ratio. Pixels of `unknown` take part in no measure of how a class looks.
+    Both are resized to the layout's aspect ratio: the photo by area means, the layout by nearest
+    pixels. Measures of appearance ignore the pixels of `unknown`.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class View:
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """Where the class is known."""
+        """Mask of the pixels of a known class, bool (H, W)."""
         if self.unknown is None:
             return np.ones(self.size, dtype=np.bool_)
         return self.layout != self.unknown
 
     @cached_property
     def borders(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where a class ends: between columns (H, W - 1) and between rows (H - 1, W)."""
+        """Class borders, bool: between columns (H, W - 1) and between rows (H - 1, W)."""
         ids, known = self.layout, self.known
         across = (ids[:, 1:] != ids[:, :-1]) & known[:, 1:] & known[:, :-1]
         down = (ids[1:] != ids[:-1]) & known[1:] & known[:-1]
@@ -66,11 +66,11 @@ class View:
 
     @cached_property
     def edges(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Colour steps between columns (H, W - 1) and between rows (H - 1, W), -1..1.
+        """Color edges between columns (H, W - 1) and between rows (H - 1, W), -1..1.
 
-        The distance g of neighbours in L*a*b*, smoothed by a Gaussian of 1 pixel; g / (g + mean g),
-        so that one strong edge does not outweigh the rest; less its mean over 31 x 31 pixels, so
-        that a busy region is no edge by itself.
+        e = g / (g + mean g), minus its mean over 31 x 31 pixels; g is the distance of neighbors in
+        L*a*b*, smoothed by a Gaussian of 1 pixel. The ratio limits single strong edges; the local
+        mean cancels textured regions.
         """
         smooth = cv2.GaussianBlur(self.lab, (0, 0), 1.0)
         steps = (smooth[:, 1:] - smooth[:, :-1], smooth[1:] - smooth[:-1])
@@ -83,5 +83,5 @@ class View:
 
     @cached_property
     def segments(self) -> NDArray[np.int32]:
-        """Connected regions of one id (4-neighbours), numbered from 1: int32 (H, W)."""
+        """Connected regions of one id (4-neighbors), numbered from 1: int32 (H, W)."""
         return label_segments(self.layout, background=-1, connectivity=1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""What scenes are composed of: a camera, land forms, and things placed on the land."""
+"""Scenes: a camera, land forms, and objects on the land."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from data.synthetic.textures import Traits
 
 Range = tuple[float, float]
 Size = tuple[int, int]
-# Below this share of the picture's height a thing is a speck that teaches nothing.
+# Objects below this share of the image height are left out.
 SMALLEST = 0.035
 
 
 class Thing(Protocol):
-    """What stands on the land; farther ones are drawn first."""
+    """An object on the land; farther ones are rendered first."""
 
     @property
     def z(self) -> float:
-        """Distance in metres."""
+        """Distance in meters."""
 
-    def draw(self, canvas: Canvas) -> None:
-        """Paint the thing and its part of the layout."""
+    def render(self, canvas: Canvas) -> None:
+        """Render the object and its part of the layout."""
 
 
 @dataclass
 class Scene:
-    """Land, what it is like, and the things that stand on it."""
+    """The land, its properties, and the objects on it."""
 
     rng: np.random.Generator
     ground: Ground
@@ -64,10 +64,10 @@ class Scene:
     def places(
         self, count: int, distance: Range, spread: float = 1.08
     ) -> Iterator[tuple[float, float, int]]:
-        """Places (x, z), evenly spread over the picture's width and the logarithm of distance.
+        """Yield (x, z, seed), uniform over the image width and the logarithm of distance.
 
-        With each comes a seed for what is put there: so a place that is not taken, which may
-        differ between sizes of the picture, leaves all that follows as it is.
+        Each place has its own seed: a place may be used at one image size and not at another, and
+        later random numbers stay the same.
         """
         reach = self.camera.reach * spread
         for _ in range(count):
@@ -78,9 +78,9 @@ class Scene:
     def scatter(
         self, kinds: str, count: int, where: np.ndarray, distance: Range, tall: Range
     ) -> None:
-        """Stand sprites at up to `count` places where the grid's `where` is above 0.
+        """Add sprites at up to `count` places with `where` > 0 on the grid.
 
-        kinds: names to draw from. distance, tall: metres.
+        kinds: names to sample from. distance, tall: meters.
         """
         names = kinds.split()
         for x, z, seed in self.places(count, distance):
@@ -91,7 +91,7 @@ class Scene:
             self.add(Sprite.of(np.random.default_rng(seed), kind, at, size))
 
     def moor(self, deep: np.ndarray, distance: Range, count: int) -> None:
-        """Put up to `count` boats on the water where the grid's `deep` is above 0."""
+        """Add up to `count` boats at places with `deep` > 1 on the grid."""
         for x, z, seed in self.places(3 * count, distance, spread=0.8):
             if count and self.ground.read(deep, x, z) > 1:
                 rng = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ class Scene:
                 count -= 1
 
     def sail(self) -> None:
-        """Put a ship on the open sea."""
+        """Add a ship on the open sea."""
         z = self.between(1500, 3000)
         x, length = self.between(-0.6, 0.6) * self.camera.reach * z, self.between(0.10, 0.22) * z
         self.add(ship(self.rng, (x, 0.0, z), length / self.camera.focal))
@@ -107,15 +107,15 @@ class Scene:
     def build_along(
         self, name: str, line: Line, aside: float, distance: Range, tall: float
     ) -> None:
-        """Build a fence or a wall along a winding line, `aside` metres from it."""
+        """Build a fence or a wall along a winding line, `aside` meters from it."""
         ways = np.geomspace(*distance, 11).astype(np.float32)
         places = [(float(x), float(z)) for x, z in zip(line(ways) + aside, ways, strict=True)]
         self.add(*barrier(name, [(x, self.ground.height_at(x, z), z) for x, z in places], tall))
 
     def raise_mountains(self, start: float, rise: Range, gap: Range = (0, 0.8)) -> np.ndarray:
-        """Add mountains from `start` metres on, `rise` picture heights high; returns their height.
+        """Add mountains from `start` meters on, `rise` image heights high; return their heights.
 
-        gap: how much lower they are about the middle of a valley.
+        gap: how much lower they are in the middle of a valley.
         """
         ground = self.ground
         height = self.between(*rise) * 1.9 * start / self.camera.focal
@@ -123,7 +123,7 @@ class Scene:
         broad = ground.fractal(start * 2.5)
         foot = ground.z + 0.08 * start * ground.fractal(start * 0.6)
         shape = smoothstep(start, start * 2.1, foot) * np.clip(0.8 + 0.25 * broad, 0.25, 1.2)
-        # Ranges far behind the first would stand in its gaps as rows of thin teeth.
+        # Ranges far behind would show in the gaps of the first as rows of thin teeth.
         shape = shape * smoothstep(5 * start, 3 * start, ground.z)
         valley, depth = np.abs(ground.u - self.between(-0.25, 0.25)), self.between(*gap)
         shape = shape * (1 - depth + depth * smoothstep(0.0, 0.5, valley))
@@ -132,16 +132,16 @@ class Scene:
         return mountains
 
     def raise_bank(self, away: np.ndarray, steep: float) -> None:
-        """Shape a shore: `away` metres from the water, negative in it."""
+        """Shape a shore; `away` is the distance from the water in meters, negative in it."""
         ground, eye = self.ground, self.camera.eye
         swell = 1 + 0.25 * ground.fractal(40 + 4 * eye)
         bank = steep * eye * np.tanh(away / (1.5 * eye)) * swell
         ground.height = ground.height + np.where(away > 0, bank, 0.08 * away)
 
     def roll_hills(self, height: float) -> np.ndarray:
-        """Add rolling ground, `height` of its distance high; returns its height.
+        """Add rolling hills, `height` times their distance high; return their heights.
 
-        It grows with distance, as far hills must to be seen.
+        The height grows with distance, so that far hills are visible.
         """
         ground, eye = self.ground, self.camera.eye
         hills = np.maximum(ground.self_similar(1.6) + 0.4, 0)
@@ -150,18 +150,18 @@ class Scene:
         return hills
 
     def snow_from(self, low: float, high: float) -> None:
-        """Draw the snow line from a range of shares of the highest land's height."""
+        """Sample the snow line between two shares of the highest land's height."""
         self.describe(snow_line=float(self.ground.height.max()) * self.between(low, high))
 
 
 def begin(
     rng: np.random.Generator, size: Size, eye: Range, horizon: Range, far: float = 12000.0
 ) -> Scene:
-    """A camera somewhere in the given ranges, above flat land at height 0."""
+    """Return a scene of flat land at height 0, with a camera sampled from the given ranges."""
     ranges = np.array((eye, horizon, (0.95, 1.25)))
     up, level, focal = (float(value) for value in rng.uniform(ranges[:, 0], ranges[:, 1]))
     height, width = size
-    # High land may come nearer than the flat land that the picture begins with.
+    # High land may be nearer than the flat land at the lower border of the image.
     near = 0.4 * focal * up / (1 - level)
     camera = Camera(height, width, up, level, focal, near, far)
     traits = Traits(
@@ -171,7 +171,7 @@ def begin(
 
 
 def least(*fields: np.ndarray | float) -> np.ndarray:
-    """The least of several fields at each place: where all extents are above 0, it is."""
+    """Return the minimum of several fields: the intersection of extents."""
     result = fields[0]
     for values in fields[1:]:
         result = np.minimum(result, values)

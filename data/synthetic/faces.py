@@ -1,4 +1,4 @@
-"""Flat faces in space, projected and painted: what every building and boat is made of."""
+"""Flat faces in space, projected and rendered: the parts of buildings and boats."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SUBPIXELS = 4
 
 @dataclass(frozen=True)
 class Face:
-    """A flat polygon in space: corners (x, y, z) in metres, and its albedo.
+    """A flat polygon in space: corners (x, y, z) in meters, and its albedo.
 
-    windows: (columns, rows) of panes on a four-cornered face, corners from the lower left round.
-    lit: which of them shine when lamps are on, as a seed. both: seen from its back too.
+    windows: (columns, rows) of panes on a face of four corners, the first at the lower left.
+    lit: seed of the panes that shine when lamps are on. both: visible from its back too.
     """
 
     corners: tuple[Point, ...]
-    colour: np.ndarray
+    color: np.ndarray
     windows: Windows | None = None
     lit: int = 0
     both: bool = False
@@ -40,8 +40,8 @@ class Face:
 class Structure:
     """Faces from back to front, all of one class.
 
-    z: metres, where it stands among the other things. outline: corners of what a layout shows as
-    the class, for things one can look through. grain: 0..1, how rough its faces are.
+    z: distance in meters, for the order of rendering. outline: corners of its area in the layout,
+    for structures with gaps. grain: 0..1, roughness of its faces.
     """
 
     name: str
@@ -50,45 +50,46 @@ class Structure:
     outline: tuple[Point, ...] | None = None
     grain: float = 0.0
 
-    def draw(self, canvas: Canvas) -> None:
+    def render(self, canvas: Canvas) -> None:
+        """Render the structure, and its reflection in water."""
         if canvas.all_wet.any():
             mirrored = [_mirrored(face) for face in self.faces]
-            reflection = _Sketch(canvas.light, mirrored).painted(self.grain)
+            reflection = _Projection(canvas.light, mirrored).render(self.grain)
             if reflection is not None:
                 canvas.reflect(reflection, self.z)
-        patch = _Sketch(canvas.light, self.faces).painted(self.grain)
+        patch = _Projection(canvas.light, self.faces).render(self.grain)
         if patch is None:
             return
         solid = patch.alpha > 0.5
         if self.outline is not None:
             camera = canvas.light.camera
             corners = _project(camera, self.outline) - (patch.left, patch.top)
-            solid = _filled([corners], patch.alpha) > 0.5
-        canvas.stamp(self.name, patch, solid, self.z)
+            solid = _coverage([corners], patch.alpha) > 0.5
+        canvas.composite(self.name, patch, solid, self.z)
 
 
 def _mirrored(face: Face) -> Face:
-    """A face as water at height 0 shows it, turned over so that the same sides are seen."""
+    """Return the reflection of a face in water at height 0, with the same visible side."""
     return replace(face, corners=tuple((x, -y, z) for x, y, z in face.corners[::-1]))
 
 
 def _project(camera: Camera, corners: Iterable[Point]) -> np.ndarray:
-    """Pixel coordinates (n, 2), column and row."""
+    """Return pixel coordinates (n, 2), column and row."""
     return np.array(
         [(camera.column_at(x, z), camera.row_at(y, z)) for x, y, z in corners], np.float32
     )
 
 
-def _filled(polygons: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
-    """Coverage 0..1, of the shape of `like`, of polygons (n, 2) in pixel coordinates."""
+def _coverage(polygons: Sequence[np.ndarray], like: np.ndarray) -> np.ndarray:
+    """Return the coverage 0..1 of polygons (n, 2) in pixel coordinates, of the shape of `like`."""
     mask = np.zeros(like.shape, np.uint8)
     fixed = [np.round((points - 0.5) * 2**SUBPIXELS).astype(np.int32) for points in polygons]
     cv2.fillPoly(mask, fixed, 255, cv2.LINE_AA, SUBPIXELS)
     return mask.astype(np.float32) / 255
 
 
-class _Sketch:
-    """Faces projected and painted into a patch of the picture."""
+class _Projection:
+    """Faces projected into the image, rendered as a patch."""
 
     def __init__(self, light: Light, faces: Sequence[Face]) -> None:
         self.light, self.camera = light, light.camera
@@ -111,7 +112,7 @@ class _Sketch:
     def _faces_camera(self, face: Face) -> bool:
         return face.both or self._toward(face, self._normal(face))
 
-    def painted(self, grain: float) -> Patch | None:
+    def render(self, grain: float) -> Patch | None:
         if not self.faces:
             return None
         points = np.concatenate(self.flat)
@@ -121,24 +122,24 @@ class _Sketch:
         width, height = high - low
         if width < 1 or height < 1:
             return None
-        colour = np.zeros((height, width, 3), np.float32)
+        color = np.zeros((height, width, 3), np.float32)
         alpha = np.zeros((height, width), np.float32)
         for face, flat in zip(self.faces, self.flat, strict=True):
-            self._paint_face(colour, alpha, face, flat - low)
+            self._render_face(color, alpha, face, flat - low)
         if grain:
-            # Courses of stone, tile or board, coarse enough to be seen at any size.
+            # Courses of stone, tile or board, coarse enough to be visible at any size.
             rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]].astype(np.float32)
             unit = self.camera.height / 192
             texture = np.sin(columns * 2.3 / unit + 4 * np.sin(rows * 0.9 / unit))
             texture += np.sin(rows * 2.9 / unit + 3 * np.sin(columns * 0.7 / unit))
-            colour *= (1 + 0.5 * grain * texture)[..., None]
-        return Patch(int(low[1]), int(low[0]), colour, alpha)
+            color *= (1 + 0.5 * grain * texture)[..., None]
+        return Patch(int(low[1]), int(low[0]), color, alpha)
 
-    def _paint_face(
-        self, colour: np.ndarray, alpha: np.ndarray, face: Face, flat: np.ndarray
+    def _render_face(
+        self, color: np.ndarray, alpha: np.ndarray, face: Face, flat: np.ndarray
     ) -> None:
-        lit = face.colour * self.light.on_face(*self._normal(face))
-        self._lay(colour, alpha, [flat], lit)
+        lit = face.color * self.light.on_face(*self._normal(face))
+        self._fill(color, alpha, [flat], lit)
         if face.windows is None:
             return
         panes = _panes(flat, *face.windows)
@@ -147,30 +148,31 @@ class _Sketch:
         dark = [pane for pane, on in zip(panes, shining, strict=True) if not on]
         bright = [pane for pane, on in zip(panes, shining, strict=True) if on]
         sky = 0.35 * self.light.style.horizon + GLASS * 0.5 * self.light.ambient
-        # Lamps are a matter of style: they must not move the outline.
-        for some, paint in ((dark, sky), (bright, LAMP * (0.35 + 0.65 * lamps))):
+        # Lamps depend on the style, so they must not change the outline.
+        for some, fill in ((dark, sky), (bright, LAMP * (0.35 + 0.65 * lamps))):
             if some:
-                self._lay(colour, alpha.copy(), some, paint)
+                self._fill(color, alpha.copy(), some, fill)
 
     @staticmethod
-    def _lay(
-        colour: np.ndarray, alpha: np.ndarray, polygons: Sequence[np.ndarray], paint: np.ndarray
+    def _fill(
+        color: np.ndarray, alpha: np.ndarray, polygons: Sequence[np.ndarray], fill: np.ndarray
     ) -> None:
+        """Fill polygons with a color, in place."""
         corners = np.concatenate(polygons)
         top, left = (max(0, int(corners[:, way].min()) - 2) for way in (1, 0))
         bottom, right = (max(0, int(corners[:, way].max()) + 3) for way in (1, 0))
-        colour, alpha = colour[top:bottom, left:right], alpha[top:bottom, left:right]
+        color, alpha = color[top:bottom, left:right], alpha[top:bottom, left:right]
         if not alpha.size:
             return
-        cover = _filled([polygon - (left, top) for polygon in polygons], alpha)
-        # Over nothing the paint is pure: its edge must not be mixed with black.
+        cover = _coverage([polygon - (left, top) for polygon in polygons], alpha)
+        # Edges over empty pixels take the pure color, or they would mix with black.
         share = np.where(alpha > 0.01, cover, cover > 0)[..., None]
-        colour += share * (paint - colour)
+        color += share * (fill - color)
         np.maximum(alpha, cover, out=alpha)
 
 
 def _panes(flat: np.ndarray, columns: int, rows: int) -> list[np.ndarray]:
-    """Window panes on a face of four corners (lower left, lower right, upper right, upper left)."""
+    """Return window panes on a face of corners lower left, lower right, upper right, upper left."""
     lower_left, lower_right, upper_right, upper_left = flat
 
     def at(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -186,7 +188,7 @@ def _panes(flat: np.ndarray, columns: int, rows: int) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A place and a direction to build in: `at` its origin, turned by `turn` radians."""
+    """A local coordinate frame: origin `at`, rotated by `turn` radians about the vertical."""
 
     at: Point
     turn: float = 0.0
@@ -203,13 +205,13 @@ class Frame:
 def box(
     frame: Frame,
     size: Point,
-    colour: np.ndarray,
+    color: np.ndarray,
     base: Point = (0.0, 0.0, 0.0),
     windows: Windows | None = None,
     lit: int = 0,
     roof: bool = True,
 ) -> list[Face]:
-    """The walls, and the flat roof, of a box of (length, height, depth); its foot is at `base`."""
+    """Return the walls and the flat roof of a box of (length, height, depth) at `base`."""
     length, height, depth = (part / 2 for part in size)
     a, u, b = base
     low, high = u, u + 2 * height
@@ -220,14 +222,14 @@ def box(
         ((left, low, rear), (left, low, front), (left, high, front), (left, high, rear)),
         ((left, high, front), (right, high, front), (right, high, rear), (left, high, rear)),
     )
-    faces = [Face(frame.quad(*corners), colour, windows, lit) for corners in sides[:3]]
-    return [*faces, Face(frame.quad(*sides[3]), colour * 0.9)] if roof else faces
+    faces = [Face(frame.quad(*corners), color, windows, lit) for corners in sides[:3]]
+    return [*faces, Face(frame.quad(*sides[3]), color * 0.9)] if roof else faces
 
 
 def saddle(
-    frame: Frame, half: float, deep: float, eaves: float, ridge: float, colour: np.ndarray
+    frame: Frame, half: float, deep: float, eaves: float, ridge: float, color: np.ndarray
 ) -> list[Face]:
-    """The two slopes of a roof over a ridge along the frame, rear slope first."""
+    """Return the two slopes of a roof with a ridge along the frame, rear slope first."""
     return [
         Face(
             frame.quad(
@@ -236,7 +238,7 @@ def saddle(
                 (s * half, ridge, 0.0),
                 (-s * half, ridge, 0.0),
             ),
-            colour,
+            color,
         )
         for s in (-1, 1)
     ]

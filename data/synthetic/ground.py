@@ -1,7 +1,8 @@
-"""The camera, and the land it looks at: a height field cast onto the picture.
+"""The camera and the land: a height field that is ray cast into the image.
 
-The field is a grid of distance steps times picture columns. Its points lie on rays of the camera,
-so one pass over the steps finds what every pixel sees, and near and far land get equal detail.
+The field is a grid of distance steps times image columns. Its points lie on rays of the camera, so
+one pass over the steps finds the visible land of every pixel, and near and far land have the same
+detail.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ IDS = {name: number for number, name in enumerate(CONTEST_CLASSES)}
 class Camera:
     """A level pinhole camera at x = 0, z = 0, looking along z.
 
-    height, width: the picture's size in pixels. eye: metres above height 0. horizon: its place as a
-    share of the picture's height, from the top. focal: focal length in picture heights.
-    near, far: metres between which land is drawn.
+    height, width: size of the image in pixels. eye: meters above height 0. horizon: its row as a
+    share of the image height, from the top. focal: focal length in image heights.
+    near, far: meters, limits of the rendered land.
     """
 
     height: int
@@ -53,40 +54,40 @@ class Camera:
 
     @cached_property
     def distances(self) -> np.ndarray:
-        """(STEPS,) metres."""
+        """(STEPS,) meters."""
         return np.geomspace(self.near, self.far, STEPS).astype(np.float32)
 
     @property
     def reach(self) -> float:
-        """x / z at the picture's right border; its negative is at the left one."""
+        """x / z at the right border of the image; the left border is its negative."""
         return self.width / self.height / 2 / self.focal
 
     @property
     def first(self) -> float:
-        """Metres to the flat land at the picture's lower border."""
+        """Meters to the flat land at the lower border of the image."""
         return self.focal * self.eye / (1 - self.horizon)
 
     def scale_at(self, z: float) -> float:
-        """Pixels a metre at distance z."""
+        """Return pixels per meter at distance z."""
         return self.focal * self.height / z
 
     def column_at(self, x: float, z: float) -> float:
-        """Column of a place, in pixels from the left border."""
+        """Return the column of a place, in pixels from the left border."""
         return self.width / 2 + x * self.scale_at(z)
 
     def row_at(self, height: float, z: float) -> float:
-        """Row of a height at distance z, in pixels from the upper border."""
+        """Return the row of a height at distance z, in pixels from the upper border."""
         return self.horizon * self.height + (self.eye - height) * self.scale_at(z)
 
     def step_at(self, z: float) -> float:
-        """Index of a distance among `distances`, with a fraction."""
+        """Return the fractional index of a distance in `distances`."""
         step = math.log(z / self.near) / math.log(self.far / self.near) * (STEPS - 1)
         return min(max(step, 0.0), STEPS - 1.001)
 
 
 @dataclass
 class Region:
-    """A class of the land, where `extent` is above 0; later regions lie over earlier ones."""
+    """The area of a class, `extent` > 0 (STEPS, W); later regions cover earlier ones."""
 
     name: str
     extent: np.ndarray
@@ -96,8 +97,8 @@ class Region:
 class Ground:
     """Heights on the camera's grid, and the classes that cover them.
 
-    x, z, height, canopy: float32 (STEPS, W), metres; u is x / z. All of it is the layout: no style
-    enters.
+    x, z, height, canopy: float32 (STEPS, W), meters; u is x / z. The layout depends on these alone,
+    not on the style.
     """
 
     camera: Camera
@@ -112,26 +113,26 @@ class Ground:
         self.canopy = np.zeros_like(self.x)
 
     def fractal(self, wavelength: float) -> np.ndarray:
-        """Fractal noise (mean 0, deviation 1) on the land; its longest waves in metres."""
+        """Return fractal noise (mean 0, deviation 1) on the land; longest waves in meters."""
         return self.noise.fractal(self.x, self.z, wavelength)
 
     def band(self, wavelength: float) -> np.ndarray:
-        """Noise of one wavelength (mean 0, deviation 1) on the land, metres."""
+        """Return noise of one wavelength in meters (mean 0, deviation 1) on the land."""
         return self.noise.band(self.x, self.z, wavelength)
 
     def ridged(self, wavelength: float) -> np.ndarray:
-        """Mountain ridges, 0 to 1, on the land; `wavelength` metres."""
+        """Return mountain ridges, 0 to 1, on the land; `wavelength` in meters."""
         return self.noise.ridged(self.x, self.z, wavelength)
 
     def self_similar(self, wavelength: float) -> np.ndarray:
-        """Fractal noise that is as coarse on the picture far away as near by.
+        """Return fractal noise of one scale in the image, at any distance.
 
         wavelength: in focal lengths across, and as a share of the distance in depth.
         """
         return self.noise.fractal(self.u, np.log(self.z), wavelength)
 
     def cover(self, name: str, extent: np.ndarray | float) -> None:
-        """Lay a class over the land where `extent` is above 0."""
+        """Cover the land with a class in the area `extent` > 0."""
         self.regions.append(Region(name, np.broadcast_to(np.float32(extent), self.x.shape)))
 
     def flood(self, name: str) -> None:
@@ -140,7 +141,7 @@ class Ground:
         self.height = np.maximum(self.height, 0)
 
     def forest(self, extent: np.ndarray, canopy: float, edge: float) -> None:
-        """Grow trees `canopy` metres high where `extent` is above 0, full-grown at `edge`."""
+        """Add trees in the area `extent` > 0; `canopy` meters high from `extent` = `edge` on."""
         crowns = self.noise.band(self.x, self.z, canopy * 0.9)
         grown = np.clip(extent / edge, 0, 1)
         self.canopy = np.maximum(self.canopy, canopy * grown * (0.8 + 0.16 * crowns))
@@ -148,11 +149,11 @@ class Ground:
 
     @property
     def top(self) -> np.ndarray:
-        """Heights with the trees on them."""
+        """Heights including the trees."""
         return self.height + self.canopy
 
     def read(self, values: np.ndarray, x: float, z: float) -> float:
-        """Values (STEPS, W) of the grid at one place, by linear interpolation."""
+        """Interpolate grid values (STEPS, W) at one place."""
         camera = self.camera
         step = camera.step_at(z)
         column = min(max(camera.column_at(x, z) - 0.5, 0.0), camera.width - 1.001)
@@ -164,7 +165,7 @@ class Ground:
         return float(lower + (upper - lower) * (step - low))
 
     def height_at(self, x: float, z: float) -> float:
-        """Height of the land at a place, without its trees."""
+        """Return the height of the land at a place, without trees."""
         return self.read(self.height, x, z)
 
     def view(self) -> View:
@@ -173,7 +174,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class View:
-    """What each pixel sees of the land.
+    """The visible land per pixel.
 
     sky: bool (H, W). step: float32 (H, W), fractional index into the grid's distance steps.
     """
@@ -184,18 +185,18 @@ class View:
 
     @classmethod
     def cast(cls, ground: Ground) -> View:
-        """Find, for each pixel, the nearest land on its ray."""
+        """Find the nearest land on the ray of each pixel."""
         camera = ground.camera
         height, width = camera.height, camera.width
         slope = (ground.top - camera.eye) / ground.z
         silhouette = np.maximum.accumulate(slope, axis=0)
-        # The first row, from the top, whose ray passes at or below the silhouette so far.
+        # First row from the top whose ray is at or below the silhouette so far.
         row = np.ceil(height * (camera.horizon - silhouette * camera.focal) - 0.5)
         row = np.clip(row, 0, height).astype(np.int64)
         counts = np.bincount(
             (row * width + np.arange(width)).ravel(), minlength=(height + 1) * width
         ).reshape(height + 1, width)
-        # Steps still below the ray of row y are those whose first row lies under y.
+        # Steps below the ray of row y are those whose first row is below y.
         hit = np.cumsum(counts[::-1], axis=0)[::-1][1:]
         sky = hit >= STEPS
         upper = np.minimum(hit, STEPS - 1)
@@ -207,7 +208,7 @@ class View:
         return cls(ground, sky, step.astype(np.float32))
 
     def sample(self, values: np.ndarray) -> np.ndarray:
-        """Read values (STEPS, W) of the grid at each pixel: float32 (H, W)."""
+        """Interpolate grid values (STEPS, W) at each pixel: float32 (H, W)."""
         columns = np.broadcast_to(np.arange(self.step.shape[1], dtype=np.float32), self.step.shape)
         return cv2.remap(
             np.ascontiguousarray(values, np.float32),
@@ -232,7 +233,7 @@ class View:
         return self.sample(self.ground.top)
 
     def classes(self) -> np.ndarray:
-        """uint8 (H, W): the layout of sky and land."""
+        """Return the layout of sky and land, uint8 (H, W)."""
         layout = np.full(self.sky.shape, IDS["sky"], np.uint8)
         land = ~self.sky
         for region in self.ground.regions:
@@ -240,14 +241,14 @@ class View:
         return layout
 
 
-# A line on the land: z (metres) -> x (metres).
+# A line on the land: z (meters) -> x (meters).
 Line = Callable[[Any], Any]
 
 
 def winding_line(camera: Camera, rng: np.random.Generator, bends: float, sway: float) -> Line:
-    """A line that winds into the distance: z (metres) -> x (metres).
+    """Return a line that winds into the distance: z (meters) -> x (meters).
 
-    It bends in log distance, so that perspective leaves as many bends far away as near by.
+    It bends in log distance, so that perspective shows as many bends at any distance.
     """
     phase, start, drift = rng.uniform((0, -0.25, -0.3), (2 * np.pi, 0.25, 0.3))
 

@@ -1,4 +1,4 @@
-"""Scenes of the land: villages, roads, deserts, woods, mountains, and a city on its water."""
+"""Inland scenes: villages, roads, deserts, woods, mountains, and a city at the water."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data.synthetic.textures import field_plot, plot_margin
 
 
 def village(rng: np.random.Generator, size: Size) -> Scene:
-    """Houses about a church among fields, hedges and rolling hills."""
+    """Compose houses around a church among fields, hedges and rolling hills."""
     s = begin(rng, size, eye=(8, 24), horizon=(0.3, 0.46))
     g, eye = s.ground, s.camera.eye
     line = winding_line(s.camera, rng, bends=s.between(0.5, 1.2), sway=s.between(0.08, 0.22))
@@ -38,14 +38,14 @@ def village(rng: np.random.Generator, size: Size) -> Scene:
     s.scatter("broadleaf broadleaf poplar", 36, clear, (4 * eye, 26 * eye), trees)
     s.scatter("bush", 10, clear, (1.4 * eye, 4 * eye), (0.12 * eye, 0.22 * eye))
     if s.chance(0.6):
-        name, beside = s.pick("fence", "fence", "wall"), 1.8 * half
-        beside = beside if s.chance(0.5) else -beside
-        s.build_along(name, line, beside, (1.3 * eye, 9 * eye), 0.11 * eye)
+        name, offset = s.pick("fence", "fence", "wall"), 1.8 * half
+        offset = offset if s.chance(0.5) else -offset
+        s.build_along(name, line, offset, (1.3 * eye, 9 * eye), 0.11 * eye)
     return s
 
 
 def _settle(s: Scene, lane: float, z: float, large: float) -> None:
-    """Build houses, and perhaps a church, about a place z metres along the scene's lane."""
+    """Add houses, and perhaps a church, around a place z meters along the scene's lane."""
     line = s.traits.line
     assert line is not None
     middle = float(line(z)) + s.between(-0.3, 0.3) * z
@@ -60,7 +60,7 @@ def _settle(s: Scene, lane: float, z: float, large: float) -> None:
 
 
 def open_road(rng: np.random.Generator, size: Size) -> Scene:
-    """A road over a plain toward mountains."""
+    """Compose a road over a plain toward mountains."""
     s = begin(rng, size, eye=(2.2, 8), horizon=(0.36, 0.58))
     g = s.ground
     line = winding_line(s.camera, rng, bends=s.between(0.4, 1.5), sway=s.between(0.05, 0.28))
@@ -86,13 +86,13 @@ def open_road(rng: np.random.Generator, size: Size) -> Scene:
     s.scatter("broadleaf bush conifer", 14, aside - 7, (9, 120), (3, 8))
     s.scatter("bush boulder", 14, aside - 5, (6, 30), (0.5, 1.2))
     if s.chance(0.6):
-        beside = half + 3 if s.chance(0.5) else -half - 3
-        s.build_along("fence", line, beside, (7, 60), 1.3)
+        offset = half + 3 if s.chance(0.5) else -half - 3
+        s.build_along("fence", line, offset, (7, 60), 1.3)
     return s
 
 
 def desert(rng: np.random.Generator, size: Size) -> Scene:
-    """Dunes, bare earth and table mountains."""
+    """Compose dunes, bare earth and table mountains."""
     s = begin(rng, size, eye=(4, 14), horizon=(0.36, 0.58))
     g, eye = s.ground, s.camera.eye
     s.describe(stone=3 if s.chance(0.6) else 1, dryness=1.0)
@@ -124,7 +124,7 @@ def desert(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def _dunes(s: Scene) -> np.ndarray:
-    """Dunes, 0 to about 1: they climb gently to windward and fall steeply to leeward."""
+    """Return dunes, 0 to about 1, with gentle windward and steep leeward slopes."""
     g, eye = s.ground, s.camera.eye
     across = g.z * np.cos(s.traits.furrows) + g.x * np.sin(s.traits.furrows)
     crest = np.zeros_like(g.x)
@@ -135,7 +135,7 @@ def _dunes(s: Scene) -> np.ndarray:
 
 
 def forest_path(rng: np.random.Generator, size: Size) -> Scene:
-    """A path or a brook through a wood."""
+    """Compose a path or a brook through a wood."""
     s = begin(rng, size, eye=(1.7, 3.2), horizon=(0.42, 0.58), far=1500.0)
     g = s.ground
     line = winding_line(s.camera, rng, bends=s.between(0.5, 1.0), sway=s.between(0.05, 0.16))
@@ -166,7 +166,7 @@ def forest_path(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def city(rng: np.random.Generator, size: Size) -> Scene:
-    """A skyline across the water, perhaps with a bridge, and a quay on this side."""
+    """Compose a skyline across the water, perhaps with a bridge and a quay."""
     s = begin(rng, size, eye=(5, 14), horizon=(0.42, 0.6))
     g, eye, first, focal = s.ground, s.camera.eye, s.camera.first, s.camera.focal
     shore, tilt = eye * s.between(18, 40), s.between(-0.6, 0.6)
@@ -204,7 +204,7 @@ def city(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def _build_skyline(s: Scene, shore: float, tilt: float) -> None:
-    """Three rows of buildings along a shore, lower toward the water and away from the centre."""
+    """Add three rows of buildings on a shore, lower toward the water and away from the center."""
     tallest, heart = s.between(0.1, 0.36), s.between(-0.5, 0.5)
     reach = 1.1 * s.camera.reach
     for row, (low, high) in enumerate(((0.5, 1.0), (0.3, 0.75), (0.1, 0.32))):
@@ -221,10 +221,10 @@ def _build_skyline(s: Scene, shore: float, tilt: float) -> None:
 
 
 def high_mountains(rng: np.random.Generator, size: Size) -> Scene:
-    """A view from a mountain side over a valley to the peaks."""
+    """Compose a view from a mountain side over a valley to the peaks."""
     s = begin(rng, size, eye=(180, 320), horizon=(0.42, 0.62), far=16000.0)
     g, eye, near = s.ground, s.camera.eye, s.camera.near
-    # The camera's own slope falls away below it.
+    # The slope below the camera.
     slope = (0.30 + s.between(-0.2, 0.2) * g.u) * g.z
     own = np.maximum(0.88 * eye - slope + 0.05 * eye * g.fractal(eye), 0) * s.chance(0.75)
     g.height = own + 0.06 * eye * np.maximum(g.fractal(8 * eye), -0.5)

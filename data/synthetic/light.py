@@ -1,6 +1,6 @@
-"""Styles: the light, air and season a scene is seen in. They change colour and never layout.
+"""Styles: light, air and season of a scene. They change its colors, never its layout.
 
-Colours are linear light (the square of the display value), so that light adds up as it does.
+Colors are linear light (the square of the display value), so that lights add.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ Range = tuple[float, float]
 
 
 def rgb(red: float, green: float, blue: float) -> np.ndarray:
-    """A display colour, 0..255, as linear light: float32 (3,)."""
+    """Return a display color, 0..255, as linear light: float32 (3,)."""
     return (np.array((red, green, blue), np.float32) / 255) ** 2
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
-    """Blend colours (..., 3) by `share` (...), 0 being all `first`."""
+    """Blend colors (..., 3) by `share` (...), 0 for `first` to 1 for `second`."""
     share = np.asarray(share, np.float32)[..., None]
     return first + (second - first) * share
 
 
 @dataclass(frozen=True)
 class Style:
-    """One way of seeing a scene; pairs of numbers are ranges a picture draws from.
+    """Light, air and season; pairs of numbers are ranges that are sampled per image.
 
-    Heights of the sun are in degrees, visibility in kilometres, the rest are shares or factors.
+    sun_height: degrees. visibility: kilometers. The rest are linear colors, shares or factors.
     """
 
     zenith: np.ndarray
@@ -96,7 +96,7 @@ SHARES = {"noon": 0.3, "sunset": 0.2, "night": 0.12, "overcast": 0.2, "autumn": 
 
 
 class Light:
-    """A style made definite for one picture: where the sun stands, how clear the air is."""
+    """A style with the sampled values of one image: position of the sun, visibility, clouds."""
 
     def __init__(
         self, style: Style, camera: Camera, rng: np.random.Generator, air: float = 1.0
@@ -123,7 +123,7 @@ class Light:
         strength = rng.uniform(0.88, 1.1)
         self.sun = style.sun * cast * strength
         self.ambient = style.ambient * cast
-        # A low sun ahead would leave the land black: some of its light comes from the side.
+        # A low sun ahead leaves the land black, so its light comes from the side.
         shine = self.sun_at.copy()
         if style.sun_ahead:
             shine = np.array((side * 0.8, 0.42, -0.05), np.float32)
@@ -132,7 +132,7 @@ class Light:
     def on(
         self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray, open_: np.ndarray | float = 1.0
     ) -> np.ndarray:
-        """Light that falls on surfaces with these normals: (..., 3).
+        """Return the light on surfaces with these normals: (..., 3).
 
         `open_` is the share of direct sun that reaches them.
         """
@@ -144,21 +144,21 @@ class Light:
         )
 
     def on_face(self, nx: float, ny: float, nz: float) -> np.ndarray:
-        """Light that falls on one flat face: (3,)."""
+        """Return the light on one flat face: (3,)."""
         direct = nx * float(self.shine[0]) + ny * float(self.shine[1]) + nz * float(self.shine[2])
         return (0.62 + 0.38 * ny) * self.ambient + max(direct, 0.0) * self.sun
 
     def horizon_glow(self, across: np.ndarray) -> np.ndarray:
-        """How near each direction (x / z) is to the sun's, 0..1."""
+        """Return the closeness of each direction (x / z) to the sun's, 0..1."""
         if self.sun_at[2] <= 0.1:
             return np.full(np.shape(across), 0.1, np.float32)
         toward = self.sun_at[0] / self.sun_at[2]
         return np.exp(-((across - toward) ** 2) / 0.35)
 
     def haze(
-        self, colour: np.ndarray, distance: np.ndarray | float, across: np.ndarray
+        self, color: np.ndarray, distance: np.ndarray | float, across: np.ndarray
     ) -> np.ndarray:
-        """Colours (..., 3) seen through `distance` metres of air, in the directions `across`."""
+        """Return colors (..., 3) through `distance` meters of air, in the directions `across`."""
         share = 1 - np.exp(-np.asarray(distance, np.float32) / self.visibility)
         air = mix(self.style.haze, self.style.glow, 0.6 * self.horizon_glow(across))
-        return colour + (air - colour) * share[..., None]
+        return color + (air - color) * share[..., None]

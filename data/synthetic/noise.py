@@ -1,4 +1,4 @@
-"""Random streams and fractal noise, the raw material of every drawn landscape."""
+"""Random streams and fractal noise for synthetic landscapes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 TILE = 512
-# Every tile repeats after this many of its longest waves; a random offset and rotation hide it.
+# A tile repeats after this many of its longest waves; a random offset and rotation hide it.
 WAVES = 5
 BAND = 48.0
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
-    """A random generator that depends on these three alone."""
+    """Return a random generator that depends only on these three."""
     return np.random.default_rng([seed, index, zlib.crc32(name.encode())])
 
 
@@ -32,19 +32,19 @@ def _frequency() -> np.ndarray:
 
 
 def _band_tile(name: str, cycles: float) -> np.ndarray:
-    """Noise of about `cycles` waves a tile, one octave wide; mean 0, deviation 1."""
+    """Return noise of about `cycles` waves per tile, one octave wide; mean 0, deviation 1."""
     octaves = np.log2(np.maximum(_frequency(), 1e-6) / cycles)
     return _spectrum(name, np.exp(-0.5 * (octaves / 0.35) ** 2))
 
 
 def _fractal_tile() -> np.ndarray:
-    """Clouds and rolling ground: amplitude falls as frequency to the power 1.7."""
+    """Return noise for clouds and rolling ground: the amplitude is frequency ** -1.7."""
     frequency = np.maximum(_frequency(), 1)
     return _spectrum("fractal", np.where(frequency < WAVES - 1, 0, frequency**-1.7))
 
 
 def _ridged_tile() -> np.ndarray:
-    """Mountain ridges, 0 in the valleys to 1 on the crests.
+    """Return mountain ridges, 0 in the valleys to 1 on the crests.
 
     Source: F. K. Musgrave, ridged multifractal, in Texturing and Modeling, chapter 16.
     """
@@ -65,8 +65,8 @@ def _padded(tile: Callable[..., np.ndarray], *arguments: str | float) -> np.ndar
 
 
 def _sample(padded: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Read a tile at x, y in tiles; both arrays are used up."""
-    # Wrapped here: OpenCV's own wrapping border costs three times the sampling.
+    """Read a tile at x, y, in units of tiles; overwrites both arrays."""
+    # OpenCV's own wrapping border takes three times as long as the sampling.
     for way in (x, y):
         way -= np.floor(way)
         way *= TILE
@@ -74,7 +74,7 @@ def _sample(padded: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 class Noise:
-    """Noise fields over a plane; each call draws its own offset from the generator."""
+    """Noise fields over a plane; each call samples its own offset."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -82,7 +82,7 @@ class Noise:
     def _place(
         self, x: np.ndarray, y: np.ndarray, period: float, turn: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates in tiles, for a tile that repeats after `period`."""
+        """Return coordinates in units of tiles, for a tile that repeats after `period`."""
         offset_x, offset_y, angle = self.rng.random(3) * (1, 1, 2 * np.pi)
         if not turn:
             scale = np.float32(1 / period)
@@ -93,22 +93,22 @@ class Noise:
     def fractal(
         self, x: np.ndarray, y: np.ndarray, wavelength: float, turn: bool = True
     ) -> np.ndarray:
-        """Fractal noise (mean 0, deviation 1) whose longest waves measure `wavelength`."""
+        """Return fractal noise (mean 0, deviation 1) with longest waves of `wavelength`."""
         return _sample(_padded(_fractal_tile), *self._place(x, y, wavelength * WAVES, turn))
 
     def ridged(self, x: np.ndarray, y: np.ndarray, wavelength: float) -> np.ndarray:
-        """Ridged noise, 0 in valleys to 1 on crests, `wavelength` from ridge to ridge."""
+        """Return ridged noise, 0 in valleys to 1 on crests, `wavelength` from ridge to ridge."""
         return _sample(_padded(_ridged_tile), *self._place(x, y, wavelength * WAVES, True))
 
     def band(
         self, x: np.ndarray, y: np.ndarray, wavelength: float, turn: bool = True
     ) -> np.ndarray:
-        """Noise of one wavelength (mean 0, deviation 1)."""
+        """Return noise of one wavelength (mean 0, deviation 1)."""
         tile = _padded(_band_tile, "band", BAND)
         return _sample(tile, *self._place(x, y, wavelength * BAND, turn))
 
 
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, a smooth step in between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -1,4 +1,4 @@
-"""The kinds of landscape, and how many pictures show each."""
+"""The kinds of landscape, and the share of each in the dataset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from data.synthetic.waterside import alpine_lake, beach, coast, river_valley, wa
 
 
 class Kind(NamedTuple):
-    """A composition, and the share of the pictures that show it."""
+    """A composition, and its share of the images."""
 
     compose: Callable[[np.random.Generator, Size], Scene]
     share: float

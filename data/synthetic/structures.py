@@ -1,4 +1,4 @@
-"""What people build: houses, towers, bridges, boats, piers, fences and walls."""
+"""Structures: houses, towers, bridges, boats, piers, fences and walls."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ WOOD = rgb(142, 124, 102)
 IRON = rgb(70, 76, 82)
 
 
-def _one_of(rng: np.random.Generator, colours: Sequence[np.ndarray]) -> np.ndarray:
-    return colours[rng.integers(len(colours))]
+def _one_of(rng: np.random.Generator, colors: Sequence[np.ndarray]) -> np.ndarray:
+    return colors[rng.integers(len(colors))]
 
 
 def _lights(rng: np.random.Generator) -> int:
@@ -49,18 +49,18 @@ def _lights(rng: np.random.Generator) -> int:
 
 
 def house(rng: np.random.Generator, at: Point, size: float) -> Structure:
-    """A gabled house, `size` metres long."""
+    """Return a gabled house, `size` meters long."""
     frame = Frame(at, rng.uniform(-0.7, 0.7))
-    paint, tile = _one_of(rng, WALLS), _one_of(rng, ROOFS)
+    color, tile = _one_of(rng, WALLS), _one_of(rng, ROOFS)
     half, deep, over = size / 2, size * rng.uniform(0.3, 0.4), size * 0.05
     wall = size * rng.uniform(0.36, 0.55)
     ridge = wall + deep * rng.uniform(0.8, 1.2)
-    # The foot goes a little into the ground, which may slope.
+    # The foot extends into the ground, which may slope.
     foot = 0.2 * size
     walls = box(
         frame,
         (size, wall + foot, 2 * deep),
-        paint,
+        color,
         (0.0, -foot, 0.0),
         windows=(3, 2),
         lit=_lights(rng),
@@ -71,7 +71,7 @@ def house(rng: np.random.Generator, at: Point, size: float) -> Structure:
             frame.quad(
                 (s * half, wall, -s * deep), (s * half, wall, s * deep), (s * half, ridge, 0.0)
             ),
-            paint,
+            color,
         )
         for s in (1, -1)
     ]
@@ -84,30 +84,30 @@ def house(rng: np.random.Generator, at: Point, size: float) -> Structure:
 
 
 def tower(rng: np.random.Generator, at: Point, wide: float, tall: float) -> Structure:
-    """A city building."""
+    """Return a city building."""
     frame = Frame(at, rng.uniform(-0.5, 0.5))
-    paint = _one_of(rng, CONCRETE) * rng.uniform(0.8, 1.15)
+    color = _one_of(rng, CONCRETE) * rng.uniform(0.8, 1.15)
     windows = (int(np.clip(wide / 7, 2, 7)), int(np.clip(tall / 9, 2, 14)))
     depth, lit, kind = wide * rng.uniform(0.6, 1.0), _lights(rng), rng.random()
-    faces = box(frame, (wide, tall, depth), paint, windows=windows, lit=lit)
+    faces = box(frame, (wide, tall, depth), color, windows=windows, lit=lit)
     top = (0.0, tall, 0.0)
     if kind < 0.3:
-        faces += box(frame, (wide * 0.6, tall * 0.25, depth * 0.6), paint, top, windows, lit)
+        faces += box(frame, (wide * 0.6, tall * 0.25, depth * 0.6), color, top, windows, lit)
     elif kind < 0.45:
         faces += box(frame, (wide * 0.06, tall * 0.3, wide * 0.06), IRON, top)
     return Structure("building", tuple(faces), at[2])
 
 
 def church(rng: np.random.Generator, at: Point, size: float) -> Structure:
-    """A nave `size` metres long, and a steeple."""
+    """Return a church: a nave `size` meters long, and a steeple."""
     frame = Frame(at, rng.uniform(-0.4, 0.4))
-    paint, tile, lit = _one_of(rng, WALLS[:4]), _one_of(rng, ROOFS), _lights(rng)
+    color, tile, lit = _one_of(rng, WALLS[:4]), _one_of(rng, ROOFS), _lights(rng)
     half, deep, wall = size * 0.5, size * 0.22, size * 0.35
     foot = (0.0, -0.3 * wall, 0.0)
-    nave = box(frame, (size, wall * 1.3, 2 * deep), paint, foot, (5, 1), lit, roof=False)
+    nave = box(frame, (size, wall * 1.3, 2 * deep), color, foot, (5, 1), lit, roof=False)
     roof = saddle(frame, half, deep, wall, wall + size * 0.28, tile)
     side, top = size * 0.14, size * 0.85
-    steeple = box(frame, (2 * side, top, 2 * side), paint, (-half, 0.0, 0.0), (1, 4), lit)
+    steeple = box(frame, (2 * side, top, 2 * side), color, (-half, 0.0, 0.0), (1, 4), lit)
     left, right, peak = -half - side, -half + side, (-half, top + size * 0.6, 0.0)
     rim = [(left, -side), (right, -side), (right, side), (left, side), (left, -side)]
     spire = [
@@ -117,7 +117,7 @@ def church(rng: np.random.Generator, at: Point, size: float) -> Structure:
 
 
 def lighthouse(rng: np.random.Generator, at: Point, tall: float) -> Structure:
-    """A white tower with red bands and a lamp."""
+    """Return a lighthouse: a white tower with red bands and a lamp."""
     frame = Frame(at, rng.uniform(-0.7, 0.7))
     faces: list[Face] = []
     for band in range(5):
@@ -129,7 +129,7 @@ def lighthouse(rng: np.random.Generator, at: Point, tall: float) -> Structure:
     return Structure("building", tuple(faces), at[2])
 
 
-def _hull(frame: Frame, length: float, wide: float, deck: float, paint: np.ndarray) -> list[Face]:
+def _hull(frame: Frame, length: float, wide: float, deck: float, color: np.ndarray) -> list[Face]:
     bow, half = length / 2, wide / 2
     foot = [(-bow * 0.9, 0.0, -half * 0.8), (bow * 0.6, 0.0, -half * 0.8), (bow * 0.85, 0.0, 0.0)]
     rim = [(-bow, deck, -half), (bow * 0.6, deck, -half), (bow, deck * 1.3, 0.0)]
@@ -137,23 +137,23 @@ def _hull(frame: Frame, length: float, wide: float, deck: float, paint: np.ndarr
 
     def strake(low: list[Point], high: list[Point]) -> list[Face]:
         return [
-            Face(frame.quad(low[i], low[i + 1], high[i + 1], high[i]), paint, both=True)
+            Face(frame.quad(low[i], low[i + 1], high[i + 1], high[i]), color, both=True)
             for i in range(2)
         ]
 
-    stern = Face(frame.quad(foot[0], rim[0], far_rim[0], far_foot[0]), paint * 0.8, both=True)
-    inside = Face(frame.quad(*rim, far_rim[1], far_rim[0]), paint * 0.45, both=True)
+    stern = Face(frame.quad(foot[0], rim[0], far_rim[0], far_foot[0]), color * 0.8, both=True)
+    inside = Face(frame.quad(*rim, far_rim[1], far_rim[0]), color * 0.45, both=True)
     return [*strake(far_foot, far_rim), stern, inside, *strake(foot, rim)]
 
 
 def _heading(rng: np.random.Generator, at: Point, swing: float) -> Frame:
-    """Side on, more or less, to the left or to the right."""
+    """Return a frame that heads left or right, up to `swing` radians off."""
     turn = rng.uniform(-swing, swing)
     return Frame(at, float(turn + (np.pi if rng.random() < 0.5 else 0.0)))
 
 
 def boat(rng: np.random.Generator, at: Point, length: float) -> Structure:
-    """A sailing boat, a motor boat or a rowing boat."""
+    """Return a sailing boat, a motor boat or a rowing boat."""
     frame = _heading(rng, at, 0.6)
     deck = 0.13 * length
     faces = _hull(frame, length, 0.34 * length, deck, _one_of(rng, HULLS))
@@ -175,15 +175,15 @@ def boat(rng: np.random.Generator, at: Point, length: float) -> Structure:
 
 
 def ship(rng: np.random.Generator, at: Point, length: float) -> Structure:
-    """A freighter or a ferry."""
+    """Return a freighter or a ferry."""
     frame = _heading(rng, at, 0.35)
-    paint, deck, lit = _one_of(rng, FREIGHT), 0.10 * length, _lights(rng)
-    faces = _hull(frame, length, 0.18 * length, deck, paint)
+    color, deck, lit = _one_of(rng, FREIGHT), 0.10 * length, _lights(rng)
+    faces = _hull(frame, length, 0.18 * length, deck, color)
 
-    def stack(size: Point, along: float, up: float, colour: np.ndarray, **details: object) -> None:
+    def stack(size: Point, along: float, up: float, color: np.ndarray, **details: object) -> None:
         long, high, deep = (part * length for part in size)
         base = (along * length, deck + up * length, 0.0)
-        faces.extend(box(frame, (long, high, deep), colour, base, **details))  # type: ignore[arg-type]
+        faces.extend(box(frame, (long, high, deep), color, base, **details))  # type: ignore[arg-type]
 
     if rng.random() < 0.5:
         for place in np.linspace(-0.12, 0.3, 4):
@@ -193,15 +193,15 @@ def ship(rng: np.random.Generator, at: Point, length: float) -> Structure:
         for level, share in enumerate((0.72, 0.56, 0.36)):
             windows = (int(30 * share), 1)
             stack((share, 0.055, 0.14), -0.06, 0.055 * level, WHITE, windows=windows, lit=lit)
-        stack((0.07, 0.09, 0.07), -0.1, 0.165, paint)
+        stack((0.07, 0.09, 0.07), -0.1, 0.165, color)
     return Structure("ship", tuple(faces), at[2])
 
 
 def arch_bridge(
     rng: np.random.Generator, left: float, right: float, z: float, deck: float, arches: int
 ) -> Structure:
-    """A stone bridge from bank to bank, its deck `deck` metres up."""
-    paint = _one_of(rng, MASONRY)
+    """Return a stone bridge from bank to bank, its deck `deck` meters up."""
+    color = _one_of(rng, MASONRY)
     span = (right - left) / arches
     pier = 0.12 * span
     under: list[tuple[float, float]] = []
@@ -220,16 +220,16 @@ def arch_bridge(
     parapet = [*over[:0:-1], (high_right, deck + 1.1), (high_left, deck + 1.1)]
 
     def wall(points: Sequence[tuple[float, float]], depth: float, tone: float) -> Face:
-        return Face(tuple((x, y, z + depth) for x, y in points), paint * tone, both=True)
+        return Face(tuple((x, y, z + depth) for x, y in points), color * tone, both=True)
 
-    # The rear wall, seen through the arches, is their shaded inside.
+    # The rear wall, visible through the arches, is their shaded inside.
     faces = (wall(outline, 0.5 * deck + 2, 0.5), wall(outline, 0, 1.0), wall(parapet, 0, 1.15))
     return Structure("bridge", faces, z, grain=0.16)
 
 
 def hanging_bridge(left: float, right: float, z: float, deck: float) -> Structure:
-    """A suspension bridge: two towers, cables, a thin deck."""
-    paint, frame = rgb(150, 74, 60), Frame((0.0, 0.0, z))
+    """Return a suspension bridge: two towers, cables, a thin deck."""
+    color, frame = rgb(150, 74, 60), Frame((0.0, 0.0, z))
     length, middle = right - left, (left + right) / 2
     posts, top, thick = (
         (left + length / 4, right - length / 4),
@@ -238,12 +238,12 @@ def hanging_bridge(left: float, right: float, z: float, deck: float) -> Structur
     )
 
     def cable_at(x: float) -> float:
-        """Height of the cable: a parabola between the towers, straight lines outside."""
+        """Return the height of the cable: a parabola between the towers, straight outside."""
         share = abs(x - middle) / (length / 4)
         return deck + thick + (top - deck) * (share**2 if share <= 1 else 2 - share)
 
     def strip(points: Sequence[tuple[float, float]]) -> Face:
-        return Face(frame.quad(*((x, y, 0.0) for x, y in points)), paint, both=True)
+        return Face(frame.quad(*((x, y, 0.0) for x, y in points)), color, both=True)
 
     faces: list[Face] = []
     stations = [(float(x), cable_at(float(x))) for x in np.linspace(left, right, 41)]
@@ -253,9 +253,9 @@ def hanging_bridge(left: float, right: float, z: float, deck: float) -> Structur
         slim = x + 0.15 * thick
         faces.append(strip([(x, deck), (slim, deck), (slim, y), (x, y)]))
     for x in posts:
-        faces += box(frame, (1.3 * thick, top + 6, 1.3 * thick), paint, (x, -6.0, 0.0))
+        faces += box(frame, (1.3 * thick, top + 6, 1.3 * thick), color, (x, -6.0, 0.0))
     road = (1.6 * length, 1.2 * thick, 3 * thick)
-    faces += box(frame, road, paint * 0.9, (middle, deck, 0.0))
+    faces += box(frame, road, color * 0.9, (middle, deck, 0.0))
     high = deck + 2 * thick
     outline = [(left - 0.3 * length, deck), (right + 0.3 * length, deck), (right, high)]
     outline += [(posts[1], top), (middle, high), (posts[0], top), (left, high)]
@@ -263,7 +263,7 @@ def hanging_bridge(left: float, right: float, z: float, deck: float) -> Structur
 
 
 def pier(start: Point, end: Point, wide: float) -> Structure:
-    """A jetty of planks on posts; start is its nearer end."""
+    """Return a jetty of planks on posts; start is its nearer end."""
     (x0, deck, z0), (x1, _, z1) = start, end
     planks = 14
     shares = (np.geomspace(z0, z1, planks + 1) - z0) / (z1 - z0)
@@ -283,13 +283,13 @@ def pier(start: Point, end: Point, wide: float) -> Structure:
             low, high = deck - 0.25, deck
             edge = ((ax, low, az), (bx, low, bz), (bx, high, bz), (ax, high, az))
             faces.append(Face(edge, WOOD * 0.6, both=True))
-    # It stands on the water, so that nothing but what is nearer than all of it may hide it.
+    # It stands on water, so only objects nearer than all of it may hide it.
     return Structure("pier", tuple(faces), 0.9 * z0)
 
 
 def barrier(name: str, line: Sequence[Point], tall: float) -> list[Structure]:
-    """A fence, a railing or a wall along places of the land, one structure a stretch."""
-    stretches = []
+    """Return a fence, a railing or a wall along places of the land, one structure per section."""
+    sections = []
     for near, far in pairwise(line):
         (x0, y0, z0), (x1, y1, z1) = near, far
         outline = ((x0, y0 - 0.1, z0), (x1, y1 - 0.1, z1), (x1, y1 + tall, z1), (x0, y0 + tall, z0))
@@ -304,24 +304,24 @@ def barrier(name: str, line: Sequence[Point], tall: float) -> list[Structure]:
         else:
             faces = _rails(name, near, far, tall)
         grain = 0.3 if name == "wall" else 0.0
-        stretches.append(Structure(name, tuple(faces), min(z0, z1), outline, grain))
-    return stretches
+        sections.append(Structure(name, tuple(faces), min(z0, z1), outline, grain))
+    return sections
 
 
 def _rails(name: str, near: Point, far: Point, tall: float) -> list[Face]:
-    """Posts and rails between two places: a wooden fence, or an iron railing with slim bars."""
+    """Return posts and rails between two places: a wooden fence, or a railing of slim bars."""
     wooden = name == "fence"
     (x0, y0, z0), (x1, y1, z1) = near, far
-    paint, thick = (WOOD, 0.09 * tall) if wooden else (IRON, 0.05 * tall)
+    color, thick = (WOOD, 0.09 * tall) if wooden else (IRON, 0.05 * tall)
     faces = []
     for share in (0.45, 0.85) if wooden else (0.12, 0.5, 0.95):
         low, high = share * tall - thick / 2, share * tall + thick / 2
         rail = ((x0, y0 + low, z0), (x1, y1 + low, z1), (x1, y1 + high, z1), (x0, y0 + high, z0))
-        faces.append(Face(rail, paint, both=True))
+        faces.append(Face(rail, color, both=True))
     for share in np.linspace(0, 1, 3 if wooden else 7).tolist():
         x, y, z = (a + (b - a) * share for a, b in zip(near, far, strict=True))
         half = thick if wooden or share in (0, 1) else 0.4 * thick
         low, high = y - 0.1, y + tall
         post = ((x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z))
-        faces.append(Face(post, paint * 0.9, both=True))
+        faces.append(Face(post, color * 0.9, both=True))
     return faces

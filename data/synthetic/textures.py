@@ -1,4 +1,4 @@
-"""What the classes of the land are made of: albedo and gloss of each pixel of a class."""
+"""Materials of the land's classes: the albedo of each pixel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from data.synthetic.noise import Noise, smoothstep
 
 @dataclass(frozen=True)
 class Traits:
-    """What a scene's land is like; the same in every style.
+    """Properties of a scene's land, the same in every style.
 
-    snow_line: metres above which mountains are white. stone, soil: indices into the palettes.
-    furrows: radians, the way the fields' rows run. strip: metres, the width of one field.
-    dryness: 0..1, how brown the hills are. air: factor on how far one sees. line: where the road
-    or path runs, if there is one.
+    snow_line: meters above which mountains are white. stone, soil: indices into the palettes.
+    furrows: radians, direction of the rows of the fields. strip: meters, width of one field.
+    dryness: 0..1, brown share of the hills. air: factor of the visibility. line: center of the
+    road or path, None without one.
     """
 
     snow_line: float = 1e9
@@ -35,7 +35,7 @@ class Traits:
 
 
 class Surface:
-    """The visible land as the painters need it; every array is (H, W)."""
+    """The visible land, for the materials; every array is (H, W)."""
 
     def __init__(self, view: View, light: Light, traits: Traits, rng: np.random.Generator) -> None:
         self.view, self.light, self.traits = view, light, traits
@@ -60,12 +60,12 @@ class Surface:
 
     @cached_property
     def sunlit(self) -> np.ndarray:
-        """Share of the sun, 0..1, that hills beside a place leave it."""
+        """Share of direct sun, 0..1, that hills leave to each place."""
         ground = self.view.ground
         sx, sy, _ = self.light.shine
         drop = np.abs(ground.x - ground.x[:, :1] if sx < 0 else ground.x[:, -1:] - ground.x)
         line = ground.top + drop * (sy / max(abs(sx), 0.2))
-        # Light comes in along the picture's rows: the highest line so far is the shadow's edge.
+        # Light comes along the rows of the image: the highest line so far is the shadow's edge.
         if sx < 0:
             edge = np.maximum.accumulate(line, axis=1)
         else:
@@ -74,17 +74,17 @@ class Surface:
 
     @cached_property
     def hollow(self) -> np.ndarray:
-        """How much a place lies below its surroundings: -1 crest, 1 hollow."""
+        """Depth of a place below its surroundings: -1 crest, 1 hollow."""
         height = self.view.ground.top
         around = cv2.blur(height, (21, 13))
         depth = (around - height) / (0.03 * self.view.ground.z)
         return self.view.sample(np.clip(depth, -1, 1))
 
     def grain(self, wavelength: float, stretch: float = 1.0) -> np.ndarray:
-        """Noise that lies on the land and keeps its size on the picture.
+        """Return noise on the land that keeps its scale in the image.
 
-        wavelength: in picture heights, `stretch` times shorter in depth than across. Mean 0,
-        deviation 1, less where the land's rows run together. Two octaves cross-fade with distance.
+        wavelength: in image heights, `stretch` times shorter in depth than across. Mean 0,
+        deviation 1, less on land at a flat angle. Two octaves cross-fade with distance.
         """
         octave = np.log2(self.z * np.float32(wavelength / self.camera.focal))
         low = np.floor(octave)
@@ -116,8 +116,8 @@ class Surface:
 
 
 At = tuple[np.ndarray, np.ndarray]
-Painter = Callable[[Surface, At], np.ndarray]
-PAINTERS: dict[str, Painter] = {}
+Material = Callable[[Surface, At], np.ndarray]
+MATERIALS: dict[str, Material] = {}
 
 STONES = (
     (rgb(132, 128, 124), rgb(98, 94, 92)),
@@ -140,108 +140,110 @@ SNOW = rgb(240, 244, 250)
 SAND = (rgb(208, 186, 146), rgb(180, 152, 112))
 
 
-def _painter(name: str) -> Callable[[Painter], Painter]:
-    def keep(painter: Painter) -> Painter:
-        PAINTERS[name] = painter
-        return painter
+def _material(name: str) -> Callable[[Material], Material]:
+    """Register the material of a class."""
 
-    return keep
+    def register(material: Material) -> Material:
+        MATERIALS[name] = material
+        return material
+
+    return register
 
 
 def _gray(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32)[..., None]
 
 
-@_painter("mountain")
+@_material("mountain")
 def _mountain(s: Surface, at: At) -> np.ndarray:
     light_stone, dark_stone = STONES[s.traits.stone]
     fine, medium, coarse = s.fine[at], s.medium[at], s.coarse[at]
     steep = 1 - s.normals[1][at]
-    colour = mix(dark_stone, light_stone, np.clip(0.5 + 0.22 * medium + 0.2 * fine, 0, 1))
+    color = mix(dark_stone, light_stone, np.clip(0.5 + 0.22 * medium + 0.2 * fine, 0, 1))
     # Meadow and scrub climb the gentle slopes below the snow.
     line = min(s.traits.snow_line, 2200.0)
     low = 1 - s.height[at] / (0.62 * line) - 1.3 * steep + 0.10 * coarse
     scrub = s.light.style.grass[1] * 0.55
-    colour = mix(colour, scrub, 0.8 * smoothstep(0.0, 0.35, low))
+    color = mix(color, scrub, 0.8 * smoothstep(0.0, 0.35, low))
     white = (s.height[at] / line - 1) * 3 + 0.16 * coarse + 0.12 * medium - 1.2 * (steep - 0.3)
-    return mix(colour, SNOW, smoothstep(-0.05, 0.12, white))
+    return mix(color, SNOW, smoothstep(-0.05, 0.12, white))
 
 
-@_painter("hill")
+@_material("hill")
 def _hill(s: Surface, at: At) -> np.ndarray:
     grass = s.light.style.grass
-    colour = mix(grass[0], grass[2], np.clip(0.5 + 0.35 * s.patches[at], 0, 1))
-    colour = mix(colour, SAND[1], 0.75 * s.traits.dryness)
-    # Scrub in the hollows, as dark dots.
+    color = mix(grass[0], grass[2], np.clip(0.5 + 0.35 * s.patches[at], 0, 1))
+    color = mix(color, SAND[1], 0.75 * s.traits.dryness)
+    # Scrub in the hollows: dark dots.
     scrub = smoothstep(0.5, 1.1, s.medium[at] + 0.35 * s.fine[at] + 0.8 * s.hollow[at])
-    colour = mix(colour * _gray(0.92 + 0.08 * s.coarse[at]), s.light.style.leaves[0], 0.75 * scrub)
-    return colour * 0.9
+    color = mix(color * _gray(0.92 + 0.08 * s.coarse[at]), s.light.style.leaves[0], 0.75 * scrub)
+    return color * 0.9
 
 
-@_painter("grass")
+@_material("grass")
 def _grass(s: Surface, at: At) -> np.ndarray:
     grass = s.light.style.grass
     blend = np.clip(0.5 + 0.3 * s.coarse[at] + 0.25 * s.patches[at], 0, 1)
-    colour = mix(grass[1], grass[0], blend)
-    colour = mix(colour, grass[2], np.clip(0.35 * s.medium[at], 0, 0.7))
-    return colour * _gray(1.12 + 0.28 * s.fine[at] + 0.08 * s.medium[at]).clip(0.35, 2)
+    color = mix(grass[1], grass[0], blend)
+    color = mix(color, grass[2], np.clip(0.35 * s.medium[at], 0, 0.7))
+    return color * _gray(1.12 + 0.28 * s.fine[at] + 0.08 * s.medium[at]).clip(0.35, 2)
 
 
-@_painter("tree")
+@_material("tree")
 def _forest(s: Surface, at: At) -> np.ndarray:
     leaves = s.light.style.leaves
     fine, medium = s.fine[at], s.medium[at]
     kind = np.clip(0.5 + 0.5 * s.coarse[at], 0, 1)
-    colour = mix(leaves[0], leaves[1], kind)
-    colour = mix(colour, leaves[2 if s.traits.stone % 2 else 3], np.clip(0.5 * medium, 0, 0.8))
-    return colour * _gray(np.clip(0.72 + 0.42 * fine + 0.2 * medium, 0.18, 1.7))
+    color = mix(leaves[0], leaves[1], kind)
+    color = mix(color, leaves[2 if s.traits.stone % 2 else 3], np.clip(0.5 * medium, 0, 0.8))
+    return color * _gray(np.clip(0.72 + 0.42 * fine + 0.2 * medium, 0.18, 1.7))
 
 
-@_painter("rock")
+@_material("rock")
 def _rock(s: Surface, at: At) -> np.ndarray:
     light_stone, dark_stone = STONES[s.traits.stone]
     fine, medium = s.fine[at], s.medium[at]
-    colour = mix(dark_stone, light_stone, np.clip(0.6 + 0.3 * medium + 0.15 * fine, 0, 1.2))
+    color = mix(dark_stone, light_stone, np.clip(0.6 + 0.3 * medium + 0.15 * fine, 0, 1.2))
     cracks = smoothstep(0.35, 0.0, np.abs(medium + 0.4 * fine)) * 0.5
-    return colour * _gray(1.05 - cracks)
+    return color * _gray(1.05 - cracks)
 
 
-@_painter("earth")
+@_material("earth")
 def _earth(s: Surface, at: At) -> np.ndarray:
     light_soil, dark_soil = SOILS[s.traits.soil]
     fine, medium, coarse = s.fine[at], s.medium[at], s.coarse[at]
-    colour = mix(dark_soil, light_soil, np.clip(0.55 + 0.3 * coarse + 0.2 * medium, 0, 1))
+    color = mix(dark_soil, light_soil, np.clip(0.55 + 0.3 * coarse + 0.2 * medium, 0, 1))
     pebbles = smoothstep(1.3, 1.8, fine) * 0.35
-    return mix(colour * _gray(1 + 0.16 * fine), rgb(170, 156, 138), pebbles)
+    return mix(color * _gray(1 + 0.16 * fine), rgb(170, 156, 138), pebbles)
 
 
-@_painter("land")
+@_material("land")
 def _land(s: Surface, at: At) -> np.ndarray:
-    colour = mix(_earth(s, at), _grass(s, at), 0.45)
-    return colour * 0.95
+    color = mix(_earth(s, at), _grass(s, at), 0.45)
+    return color * 0.95
 
 
-@_painter("sand")
+@_material("sand")
 def _sand(s: Surface, at: At) -> np.ndarray:
     fine, medium, coarse = s.fine[at], s.medium[at], s.coarse[at]
-    colour = mix(SAND[1], SAND[0], np.clip(0.65 + 0.22 * coarse + 0.12 * medium, 0, 1))
-    return colour * _gray(1 + 0.07 * fine + 0.03 * medium)
+    color = mix(SAND[1], SAND[0], np.clip(0.65 + 0.22 * coarse + 0.12 * medium, 0, 1))
+    return color * _gray(1 + 0.07 * fine + 0.03 * medium)
 
 
-@_painter("field")
+@_material("field")
 def _field(s: Surface, at: At) -> np.ndarray:
     x, z = s.x[at], s.z[at]
     plot = field_plot(s.traits, x, z)
     light_crop = np.stack([crop[0] for crop in CROPS])[plot % len(CROPS)]
     dark_crop = np.stack([crop[1] for crop in CROPS])[plot % len(CROPS)]
-    # Rows of crops, as wide as can still be seen at their distance.
+    # Rows of crops, wide enough to be visible at their distance.
     width = np.exp2(np.ceil(np.log2(np.maximum(z * 0.022 / s.camera.focal, 0.5))))
     over = _along_and_over(s.traits, x, z)[1]
     rows = 0.5 + 0.5 * np.sin(over / width * (2 * np.pi))
     ripe = np.clip(0.25 + 0.55 * rows + 0.15 * s.fine[at], 0, 1)
     autumn = s.light.style.grass[0][0] > s.light.style.grass[0][1]
-    colour = mix(dark_crop, light_crop, ripe)
-    return mix(colour, rgb(176, 146, 84), 0.45) if autumn else colour
+    color = mix(dark_crop, light_crop, ripe)
+    return mix(color, rgb(176, 146, 84), 0.45) if autumn else color
 
 
 def _along_and_over(traits: Traits, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -250,25 +252,25 @@ def _along_and_over(traits: Traits, x: np.ndarray, z: np.ndarray) -> tuple[np.nd
 
 
 def _plots(traits: Traits, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places in units of plots: over the strips, and along the plots of a strip."""
+    """Return positions in units of plots: across the strips, and along them."""
     along, over = _along_and_over(traits, x, z)
     strips = over / traits.strip
     return strips, (along / traits.strip + 0.6 * np.floor(strips)) / 2.2
 
 
 def field_plot(traits: Traits, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Which plot of the fields a place belongs to, as a scrambled number."""
+    """Return the plot of each place, as a hashed number."""
     strip, plot = (np.floor(way).astype(np.int64) for way in _plots(traits, x, z))
     return ((strip * 73856093) ^ (plot * 19349663)) >> 3 & 1023
 
 
 def plot_margin(traits: Traits, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """How far a place lies from its plot's border, in plots; 0 on the border."""
+    """Return the distance of each place from the border of its plot, in plots."""
     strip, plot = (0.5 - np.abs(way % 1 - 0.5) for way in _plots(traits, x, z))
     return np.minimum(strip, 2.2 * plot)
 
 
-@_painter("road")
+@_material("road")
 def _road(s: Surface, at: At) -> np.ndarray:
     asphalt = mix(rgb(92, 92, 96), rgb(120, 120, 122), np.clip(0.5 + 0.2 * s.coarse[at], 0, 1))
     asphalt = asphalt * _gray(1 + 0.06 * s.fine[at])
@@ -277,17 +279,17 @@ def _road(s: Surface, at: At) -> np.ndarray:
     aside = np.abs(s.x[at] - s.traits.line(s.z[at]))
     pixel = s.z[at] / (s.camera.focal * s.camera.height)
     dashes = (s.z[at] % 9.0 < 5.0) | (s.z[at] > 120)
-    paint = smoothstep(1.0, 0.2, aside / (0.12 + 0.7 * pixel)) * dashes
-    return mix(asphalt, rgb(226, 222, 206), 0.85 * paint)
+    marking = smoothstep(1.0, 0.2, aside / (0.12 + 0.7 * pixel)) * dashes
+    return mix(asphalt, rgb(226, 222, 206), 0.85 * marking)
 
 
-@_painter("path")
+@_material("path")
 def _path(s: Surface, at: At) -> np.ndarray:
-    colour = mix(rgb(168, 142, 108), rgb(204, 182, 146), np.clip(0.5 + 0.4 * s.coarse[at], 0, 1))
-    return colour * _gray(1 + 0.13 * s.fine[at] + 0.06 * s.medium[at])
+    color = mix(rgb(168, 142, 108), rgb(204, 182, 146), np.clip(0.5 + 0.4 * s.coarse[at], 0, 1))
+    return color * _gray(1 + 0.13 * s.fine[at] + 0.06 * s.medium[at])
 
 
-@_painter("waterfall")
+@_material("waterfall")
 def _waterfall(s: Surface, at: At) -> np.ndarray:
     rows = np.broadcast_to(s.camera.upward[:, None], s.x.shape)
     streaks = s.noise.band(s.x / s.z, rows * 0.12, 0.016, turn=False)[at]
@@ -296,7 +298,7 @@ def _waterfall(s: Surface, at: At) -> np.ndarray:
     return mix(rgb(122, 148, 164), rgb(250, 252, 255), foam) * 1.5
 
 
-# Still and moving water take their colour from what they mirror; this is what lies below.
+# Colors below the surface of water: deep and shallow.
 DEPTHS = {
     "sea": (rgb(22, 74, 104), rgb(36, 116, 132)),
     "lake": (rgb(26, 62, 76), rgb(44, 98, 100)),
@@ -305,12 +307,14 @@ DEPTHS = {
 }
 
 
-def deep_water(name: str) -> Painter:
-    def paint(s: Surface, at: At) -> np.ndarray:
+def deep_water(name: str) -> Material:
+    """Return the material below the surface of a water class."""
+
+    def material(s: Surface, at: At) -> np.ndarray:
         deep, shallow = DEPTHS[name]
         return mix(deep, shallow, np.clip(0.4 + 0.3 * s.coarse[at], 0, 1))
 
-    return paint
+    return material
 
 
-PAINTERS.update({name: deep_water(name) for name in DEPTHS})
+MATERIALS.update({name: deep_water(name) for name in DEPTHS})

@@ -1,4 +1,4 @@
-"""Water: it mirrors what stands behind it, moves, foams at the shore and shows its depth."""
+"""Water surfaces: reflection, waves, foam and depth."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ FOAM = rgb(238, 244, 246)
 
 @dataclass(frozen=True)
 class Motion:
-    """How water of a class moves.
+    """Motion of the water of a class; lengths in image heights.
 
-    mirror: share of light it mirrors at a flat angle. waves: how far they bend the mirror image,
-    in picture heights. relief: how much light and dark the waves themselves make. length,
-    stretch: of the waves, picture heights, and how much wider than deep. foam: share of crests.
-    blur: how far up and down the mirror image is smeared, in picture heights.
+    mirror: share of light reflected at a flat angle. waves: displacement of the reflection.
+    relief: contrast of the waves. length, stretch: of the waves, and their width over depth.
+    foam: share of the crests. blur: vertical blur of the reflection.
     """
 
     mirror: float
@@ -50,7 +49,7 @@ MOTIONS = {
 }
 
 
-def paint_water(
+def render_water(
     image: np.ndarray,
     depth: np.ndarray,
     surface: Surface,
@@ -59,10 +58,10 @@ def paint_water(
     all_wet: np.ndarray,
     shore: np.ndarray | None,
 ) -> None:
-    """Turn the pixels of one water class from their depth's colour into a surface, in place.
+    """Render the surface of one water class, in place, over the color of its depth.
 
-    image: linear (H, W, 3), hazed. depth: metres from the camera (H, W), sky infinite. wet: bool
-    (H, W), the class's pixels; all_wet: those of all water. shore: metres of water (H, W).
+    image: linear (H, W, 3), hazed. depth: meters from the camera (H, W), sky infinite. wet: bool
+    (H, W), pixels of the class; all_wet: pixels of all water. shore: meters of water (H, W).
     """
     motion, light, camera = MOTIONS[name], surface.light, surface.camera
     height = wet.shape[0]
@@ -70,31 +69,31 @@ def paint_water(
     at = rows, columns
     long, short = motion.length, motion.length / 3
     swell = 0.8 * surface.grain(long, motion.stretch) + 0.6 * surface.grain(short, 2.5)
-    # Farther water that the mirror would show has no surface yet: it too shows the low sky.
+    # Farther water in the reflection has no surface yet, so it shows the low sky.
     source = image.copy()
     low_sky = mix(light.style.horizon, light.style.glow, 0.6 * light.horizon_glow(camera.across))
     source[all_wet] = np.broadcast_to(low_sky, source.shape)[all_wet]
     source = cv2.blur(source, (3, round(motion.blur * height) | 1))
     sway = swell * (motion.waves * height * 0.35)
     mirrored = _mirror(source, depth, wet, camera, sway)
-    # Fresnel: a flat look at far water mirrors, a steep look at near water sees into it.
+    # Fresnel: far water at a flat angle reflects, near water at a steep angle is transparent.
     below = np.clip(-camera.upward * camera.focal, 0, 1)[rows]
     steepness = 0.9 * below + 0.4 * np.clip(camera.eye / surface.z[at], 0, 1)
-    colour = mix(image[at], mirrored, motion.mirror * (1 - 0.62 * smoothstep(0.0, 0.9, steepness)))
-    # Far waves are too small to be told apart.
+    color = mix(image[at], mirrored, motion.mirror * (1 - 0.62 * smoothstep(0.0, 0.9, steepness)))
+    # Far waves are below the resolution.
     waves = swell[at] / (1 + 30 * np.exp(-below * 40))
-    colour = colour * np.clip(1 + motion.relief * waves, 0.3, 2.2)[:, None]
-    colour = colour + _glitter(surface, swell, at)[:, None] * light.style.glow
+    color = color * np.clip(1 + motion.relief * waves, 0.3, 2.2)[:, None]
+    color = color + _glitter(surface, swell, at)[:, None] * light.style.glow
     if motion.foam:
         foam = 0.8 * smoothstep(1.9 - 3 * motion.foam, 2.6, waves)
         if shore is not None:
             foam += _surf(shore[at] + 0.10 * surface.medium[at])
-        colour = mix(colour, FOAM * (light.ambient + 0.6 * light.sun), np.clip(foam, 0, 1))
-    image[at] = colour
+        color = mix(color, FOAM * (light.ambient + 0.6 * light.sun), np.clip(foam, 0, 1))
+    image[at] = color
 
 
 def _surf(depth: np.ndarray) -> np.ndarray:
-    """Two lines of breakers, which follow the depth of the water (metres)."""
+    """Return two lines of breakers at fixed depths of the water (meters)."""
     breakers = np.exp(-((depth - 0.10) ** 2) / 0.012) + 0.6 * np.exp(-((depth - 0.9) ** 2) / 0.02)
     return 0.85 * np.clip(breakers, 0, 1)
 
@@ -102,10 +101,10 @@ def _surf(depth: np.ndarray) -> np.ndarray:
 def _mirror(
     image: np.ndarray, depth: np.ndarray, wet: np.ndarray, camera: Camera, sway: np.ndarray
 ) -> np.ndarray:
-    """What water pixels mirror (n, 3), where waves bend the image by `sway` rows (H, W).
+    """Return the reflections in water pixels (n, 3); waves displace them by `sway` rows (H, W).
 
-    What stands at distance d is mirrored about the row in which the water lies at d. Which row that
-    is for a pixel is found by going to and fro, from the shore right above it on.
+    An object at distance d is reflected about the row of the water at d. Fixed-point iteration
+    finds that row per pixel, starting at the shore above it.
     """
     height, width = wet.shape
     row_of = np.arange(height, dtype=np.float32)[:, None]
@@ -126,7 +125,7 @@ def _mirror(
 
 
 def _glitter(surface: Surface, swell: np.ndarray, at: At) -> np.ndarray:
-    """The sun's path on the water."""
+    """Return the glitter of the sun on the water, (n,)."""
     light = surface.light
     if light.sun_at[2] <= 0.1:
         return np.zeros(len(at[0]), np.float32)

@@ -1,4 +1,4 @@
-"""Scenes by the water: lakes, rivers, coasts, a waterfall."""
+"""Scenes at the water: lakes, rivers, coasts, a waterfall."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data.synthetic.structures import arch_bridge, house, lighthouse, pier
 
 
 def alpine_lake(rng: np.random.Generator, size: Size) -> Scene:
-    """A lake below mountains, forest on its far shore, meadow and rocks on the near one."""
+    """Compose a lake below mountains, with forest on its far shore and meadow on the near one."""
     s = begin(rng, size, eye=(5, 18), horizon=(0.40, 0.56))
     g, eye, first = s.ground, s.camera.eye, s.camera.first
     shore = eye * s.between(25, 60)
@@ -52,7 +52,7 @@ def alpine_lake(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def river_valley(rng: np.random.Generator, size: Size) -> Scene:
-    """A river winding through meadows between wooded slopes, perhaps under a bridge."""
+    """Compose a river that winds between wooded slopes, perhaps under a bridge."""
     s = begin(rng, size, eye=(7, 20), horizon=(0.34, 0.5))
     g, eye, first = s.ground, s.camera.eye, s.camera.first
     line = winding_line(s.camera, rng, bends=s.between(0.8, 1.6), sway=s.between(0.12, 0.3))
@@ -87,7 +87,7 @@ def river_valley(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def coast(rng: np.random.Generator, size: Size) -> Scene:
-    """Cliffs or dunes along the sea, a beach between, headlands far off."""
+    """Compose cliffs or dunes along the sea, with a beach and far headlands."""
     s = begin(rng, size, eye=(5, 30), horizon=(0.34, 0.55), far=16000.0)
     g, eye, first = s.ground, s.camera.eye, s.camera.first
     side = 1.0 if s.chance(0.5) else -1.0
@@ -98,7 +98,7 @@ def coast(rng: np.random.Generator, size: Size) -> Scene:
     cliff = s.chance(0.6)
     tall = eye * (s.between(0.6, 1.6) if cliff else s.between(0.1, 0.3))
     step = smoothstep(0, (0.5 if cliff else 2.0) * eye, away - beach)
-    # A cliff under the camera would hide everything else.
+    # A cliff at the camera would hide everything else.
     near_by = smoothstep(1.0 * eye, 5 * eye, g.z) if cliff else np.ones_like(g.z)
     g.height = np.where(away > 0, 0.03 * np.minimum(away, 3 * beach), 0.06 * away)
     plateau = tall * step * (1 + 0.22 * g.self_similar(0.8)) + 0.03 * np.maximum(away - 3 * eye, 0)
@@ -136,7 +136,7 @@ def coast(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def beach(rng: np.random.Generator, size: Size) -> Scene:
-    """Sand in front, open sea and its horizon, perhaps islands, palms, a pier."""
+    """Compose a beach and the open sea, perhaps with islands, palms and a pier."""
     s = begin(rng, size, eye=(2.5, 8), horizon=(0.34, 0.58), far=16000.0)
     g, eye, first = s.ground, s.camera.eye, s.camera.first
     line = s.between(1.2, 2.6) + s.between(-1.5, 1.5) * g.u + 0.18 * g.fractal(6 * first)
@@ -165,14 +165,14 @@ def beach(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def waterfall(rng: np.random.Generator, size: Size) -> Scene:
-    """A waterfall over a cliff into a pool, woods above and beside it."""
+    """Compose a waterfall over a cliff into a pool, with woods around it."""
     s = begin(rng, size, eye=(3, 6), horizon=(0.5, 0.68), far=4000.0)
     g, eye = s.ground, s.camera.eye
     cliff = eye * s.between(9, 15)
     tall = s.between(0.26, 0.46) * cliff / s.camera.focal
     middle, wide = s.between(-0.25, 0.25) * cliff, tall * s.between(0.18, 0.45)
     aside = np.abs(g.x - middle)
-    # The rock comes forward beside the fall, and is ragged but where the water runs.
+    # The rock protrudes on both sides of the fall, and is smooth under the water.
     forward = s.between(0.0, 0.35) * np.maximum(aside - wide, 0)
     ragged = 0.10 * cliff * g.fractal(0.5 * cliff) * smoothstep(wide, 3 * wide, aside)
     step = smoothstep(-0.06 * cliff, 0.06 * cliff, g.z - cliff + forward + ragged)

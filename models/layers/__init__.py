@@ -1,1 +1,1 @@
-"""Layers that the networks share, each after the paper that its docstring names."""
+"""Layers that the networks share; each docstring names the layer's paper."""

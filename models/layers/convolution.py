@@ -1,4 +1,4 @@
-"""Convolution and dense layers, with spectral normalisation where the papers have it."""
+"""Convolution and dense layers, and spectral normalization."""
 
 from __future__ import annotations
 
@@ -7,47 +7,51 @@ from typing import TypeAlias
 import jittor as jt
 from jittor import init, nn
 
-from models.layers import packed
-from models.layers.layout_feature import LayoutFeature
-from models.layers.precision import lower, restore
-from models.layers.reduction import for_rows
+from models.kernels import packed
+from models.kernels.precision import to_compute_dtype, to_float32
+from models.kernels.reduction import broadcast_to_rows
+from models.layouts.tabulated_feature import TabulatedFeature
 
-Feature: TypeAlias = jt.Var | LayoutFeature
+Feature: TypeAlias = jt.Var | TabulatedFeature
 
-# Jittor's oneDNN convolution reorders the whole weight tensor at every call. Below this many output
-# pixels a matrix product on the weights as they lie is faster (1024 channels, 3 x 3, two cores:
+# Jittor's oneDNN convolution reorders the whole weight tensor at every call. Up to this many output
+# pixels a matrix product on the weights in place is faster (1024 channels, 3 x 3, two cores:
 # 2.5 ms against 19 at 3 x 4 pixels, 17 against 32 at 12 x 16, 68 against 82 at 24 x 32).
 PRODUCT_PIXELS = 768
-# ... and below this many weights the reordering costs nothing.
+# ... with at least this many weights; below, the reordering costs nothing.
 PRODUCT_WEIGHTS = 1 << 18
-# Jittor's amp_reg: a reduction keeps its type, and has no intermediate in float32.
+# Bits of Jittor's amp_reg: a reduction keeps its type and uses no float32 intermediate.
 KEEP_SHORT = 4 | 32
 
 
 def convolve(x: Feature, weight: jt.Var, *, stride: int = 1, padding: int = 0) -> Feature:
-    """Cross-correlate (N, I, H, W) with (O, I, k, k): (N, O, h, w), h = (H + 2p - k) // s + 1.
+    """Cross-correlates (N, I, H, W) with (O, I, k, k): (N, O, h, w), h = (H + 2p - k) // s + 1.
 
-    A function of the layout stays one where that is the quicker way.
+    A tabulated feature stays tabulated if that is faster. The product has the precision of
+    `autocast`, the result is float32.
+
+    Raises:
+        ValueError: x and weight differ in I.
     """
     channels = x.shape[1]
     _, in_channels, kernel, _ = weight.shape
     if channels != in_channels:
-        raise ValueError(f"a convolution over {in_channels} channels was given {channels} channels")
-    x = _in_quicker_form(x, kernel, stride, padding)
-    if isinstance(x, LayoutFeature):
+        raise ValueError(f"convolution: expected {in_channels} channels, got {channels}")
+    x = _to_faster_form(x, kernel, stride, padding)
+    if isinstance(x, TabulatedFeature):
         return x.convolve(weight, stride, padding)
-    return restore(_convolve(lower(x), lower(weight), stride, padding))
+    return to_float32(_convolve(to_compute_dtype(x), to_compute_dtype(weight), stride, padding))
 
 
-def _in_quicker_form(x: Feature, kernel: int, stride: int, padding: int) -> Feature:
-    """The feature as that convolution takes it: a table where it pays, else dense."""
-    if isinstance(x, LayoutFeature) and not x.pays(kernel, stride, padding):
+def _to_faster_form(x: Feature, kernel: int, stride: int, padding: int) -> Feature:
+    """The feature in the form that is faster for the convolution: tabulated or dense."""
+    if isinstance(x, TabulatedFeature) and not x.is_faster(kernel, stride, padding):
         return x.dense()
     return x
 
 
 def _convolve(x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
-    """In the way that is the quickest on this device."""
+    """Cross-correlates dense maps by the fastest algorithm on this device."""
     n, channels, height, width = x.shape
     out_channels, _, kernel, _ = weight.shape
     h = (height + 2 * padding - kernel) // stride + 1
@@ -58,69 +62,77 @@ def _convolve(x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
         return nn.conv2d(x, weight, stride=stride, padding=padding)
     matrix = weight.reshape((out_channels, -1))
     if pointwise:
-        # oneDNN's 1 x 1 convolution runs at a quarter of the rate of the plain product.
+        # oneDNN's 1 x 1 convolution has a quarter of the throughput of the matrix product.
         products = [jt.matmul(matrix, x[i].reshape((channels, h * w))) for i in range(n)]
-        whole = products[0] if n == 1 else jt.stack(products)
+        whole = products[0] if n == 1 else jt.stack(products)  # (N, O, h * w), or (O, h * w)
         return whole.reshape((n, out_channels, h, w))
     columns = x.reindex(
         [channels, kernel, kernel, n, h, w],
         ["i3", "i0", f"i4*{stride}+i1-{padding}", f"i5*{stride}+i2-{padding}"],
     ).reshape((channels * kernel * kernel, n * h * w))
-    product = jt.matmul(matrix, columns)
+    product = jt.matmul(matrix, columns)  # (O, N * h * w)
     if n == 1:
         return product.reshape((1, out_channels, h, w))
     return product.reshape((out_channels, n, h, w)).transpose((1, 0, 2, 3))
 
 
 def add_bias(x: Feature, bias: jt.Var) -> Feature:
-    """(N, C, H, W) plus a number for each channel, (C,)."""
-    if isinstance(x, LayoutFeature):
+    """Adds a bias (C,) to (N, C, H, W)."""
+    if isinstance(x, TabulatedFeature):
         return x.map(lambda table: add_bias(table, bias))
-    return x + for_rows(bias.reshape((1, -1, 1, 1)), x)
+    return x + broadcast_to_rows(bias.reshape((1, -1, 1, 1)), x)
 
 
 class SpectralNorm(nn.Module):
-    """The largest singular value of a weight, by one power iteration a forward pass.
+    """Estimates the largest singular value of a weight by one power iteration per forward pass.
 
-    Miyato et al. 2018, "Spectral Normalization for GANs", algorithm 1, on the weight as a matrix
-    W (O, I * k * k): v <- W'u / |W'u|, u <- Wv / |Wv|, sigma = u'Wv. u and v are constants for the
-    gradient. In eval mode u and v stay as they are (PyTorch's `spectral_norm` does the same).
+    Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", algorithm 1,
+    on the weight as a matrix W (O, I * k * k): v <- W'u / |W'u|, u <- Wv / |Wv|, sigma = u'Wv.
+    u and v are constants for the gradient. Evaluation leaves u and v unchanged, as PyTorch's
+    `spectral_norm` does.
+
+    Args:
+        rows: O, the length of u.
+        columns: I * k * k, the length of v.
     """
 
     EPSILON = 1e-12
 
     def __init__(self, rows: int, columns: int):
         super().__init__()
-        self.u = _normalise(jt.randn(rows), self.EPSILON).stop_grad()
-        self.v = _normalise(jt.randn(columns), self.EPSILON).stop_grad()
+        self.u = _normalize(jt.randn(rows), self.EPSILON).stop_grad()
+        self.v = _normalize(jt.randn(columns), self.EPSILON).stop_grad()
 
     def execute(self, weight: jt.Var) -> jt.Var:
-        """sigma, a scalar of shape (1,), for a weight (O, ...)."""
-        matrix = weight.reshape((weight.shape[0], -1))
+        """Weight (O, ...) -> sigma, a scalar of shape (1,)."""
+        matrix = weight.reshape((weight.shape[0], -1))  # (O, I * k * k)
         if self.is_training():
             constant = matrix.detach()
-            v = _normalise(jt.matmul(self.u.unsqueeze(0), constant).reshape(-1), self.EPSILON)
-            self.v.update(v.detach())
-        product = jt.matmul(matrix, self.v.detach().unsqueeze(1)).reshape(-1)
+            v = _normalize(jt.matmul(self.u.unsqueeze(0), constant).reshape(-1), self.EPSILON)
+            self.v.update(v.detach())  # (I * k * k,)
+        product = jt.matmul(matrix, self.v.detach().unsqueeze(1)).reshape(-1)  # Wv, (O,)
         if self.is_training():
-            self.u.update(_normalise(product.detach(), self.EPSILON))
+            self.u.update(_normalize(product.detach(), self.EPSILON))
         return (self.u.detach() * product).sum()
 
 
-def _normalise(vector: jt.Var, epsilon: float) -> jt.Var:
+def _normalize(vector: jt.Var, epsilon: float) -> jt.Var:
     return vector / jt.maximum(jt.sqrt((vector * vector).sum()), epsilon)
 
 
 class Conv2d(nn.Module):
-    """A square convolution with zero padding, by default with bias and without spectral norm.
+    """A square convolution with zero padding.
 
-    (N, in_channels, H, W) -> (N, out_channels, h, w), h = (H + 2 * padding - kernel_size) //
-    stride + 1. Biases start at 0, weights as Xavier normal with gain 0.02, as in SPADE and TSIT;
-    with spectral norm as uniform within 1 / sqrt(fan_in). The published call for Xavier fills a
-    stale copy of those on a GPU, so PyTorch's default is what the published runs started from.
-    Their scale is divided out, but Adam's steps are measured against it: Xavier's 30 times smaller
-    weights would be overwritten within a few steps. With `deviation` they start as normal with that
-    deviation, as in pix2pix and pix2pixHD.
+    Biases start at 0. Weights start, as in SPADE and TSIT, as Xavier normal with gain 0.02; with
+    spectral norm as uniform within 1 / sqrt(fan_in). That is PyTorch's default, from which the
+    published runs started: their Xavier call fills a stale copy of these weights on a GPU. Spectral
+    norm divides the scale out, but Adam's steps are relative to it: weights 30 times smaller, as
+    Xavier's, would be overwritten within a few steps.
+
+    Args:
+        bias: whether to add a bias (out_channels,).
+        spectral: whether to divide the weight by its spectral norm.
+        deviation: standard deviation of the initial weights, normal as in pix2pix and pix2pixHD.
     """
 
     def __init__(
@@ -151,37 +163,38 @@ class Conv2d(nn.Module):
         self.spectral_norm = SpectralNorm(out_channels, columns) if spectral else None
         self.packed: packed.PackedConvolution | None = None
 
-    def normalised_weight(self) -> jt.Var:
-        """The weight that the convolution uses: divided by sigma where there is spectral norm."""
+    def normalized_weight(self) -> jt.Var:
+        """The weight (O, I, k, k), divided by sigma if the layer has spectral norm."""
         if self.spectral_norm is None:
             return self.weight
         return self.weight / self.spectral_norm(self.weight)
 
     def execute(self, x: Feature) -> Feature:
+        """(N, in_channels, H, W) -> (N, out_channels, h, w), h = (H + 2p - k) // stride + 1."""
         if self.packed is not None:
-            x = _in_quicker_form(x, self.weight.shape[2], self.stride, self.padding)
-            # On small maps it would be quicker too (1024 channels, 24 x 32: 25 ms against 65), but
-            # those layers are the widest, and packed weights take up to four times their memory.
+            x = _to_faster_form(x, self.weight.shape[2], self.stride, self.padding)
+            # Small maps would be faster too (1024 channels, 24 x 32: 25 ms against 65), but their
+            # layers are the widest, and packed weights need up to four times the memory.
             if isinstance(x, jt.Var) and x.shape[0] * x.shape[2] * x.shape[3] > PRODUCT_PIXELS:
                 return self.packed(x)
-        y = convolve(x, self.normalised_weight(), stride=self.stride, padding=self.padding)
+        y = convolve(x, self.normalized_weight(), stride=self.stride, padding=self.padding)
         return y if self.bias is None else add_bias(y, self.bias)
 
-    def prepare_to_draw(self) -> None:
-        """Divide the weight by its sigma and, on the CPU, lay it out for its convolution."""
+    def prepare_for_inference(self) -> None:
+        """Divides the weight by its sigma and, on the CPU, packs it for oneDNN."""
         if self.spectral_norm is not None:
-            self.weight.update(self.normalised_weight())
+            self.weight.update(self.normalized_weight())
             self.spectral_norm = None
-        if packed.serve() and self.stride == 1 and self.weight.shape[2] > 1:
+        if packed.available() and self.stride == 1 and self.weight.shape[2] > 1:
             self.packed = packed.PackedConvolution(self.weight, self.bias, self.padding)
 
 
-class DoublingConv2d(nn.Module):
-    """A transposed convolution of stride 2 that doubles height and width.
+class TransposedConv2d(nn.Module):
+    """A transposed convolution of stride 2: upsamples height and width by 2.
 
     The gradient of a convolution with kernel_size 3 or 4, stride 2 and padding 1 (Dumoulin and
-    Visin 2016, section 4): (N, in_channels, H, W) -> (N, out_channels, 2H, 2W). Weights
-    (in_channels, out_channels, k, k) start as normal with deviation 0.02, biases at 0.
+    Visin 2016, section 4). Weights (in_channels, out_channels, k, k) start as normal with standard
+    deviation 0.02, biases at 0.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True):
@@ -191,18 +204,19 @@ class DoublingConv2d(nn.Module):
         self.bias = jt.zeros(out_channels) if bias else None
 
     def execute(self, x: jt.Var) -> jt.Var:
-        x, weight = lower(x), lower(self.weight)
-        # sums of 16-bit products stay so until cuDNN's operator takes their place, as in nn.conv2d
+        """(N, in_channels, H, W) -> (N, out_channels, 2H, 2W)."""
+        x, weight = to_compute_dtype(x), to_compute_dtype(self.weight)
+        # As in nn.conv2d: the sum keeps 16 bits until Jittor replaces it by cuDNN's operator.
         with jt.flag_scope(amp_reg=jt.flags.amp_reg | KEEP_SHORT):
             y = nn.conv_transpose(
                 x, weight, stride=2, padding=1, output_padding=weight.shape[2] % 2
             )
-        y = restore(y)
+        y = to_float32(y)
         return y if self.bias is None else add_bias(y, self.bias)
 
 
 class Linear(nn.Module):
-    """y = Wx + b: (N, in_features) -> (N, out_features); starts as `Conv2d` does."""
+    """y = Wx + b. Weights start as Xavier normal with gain 0.02, biases at 0."""
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
@@ -210,14 +224,16 @@ class Linear(nn.Module):
         self.bias = jt.zeros(out_features)
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """(N, in_features) -> (N, out_features)."""
         return nn.matmul_transpose(x, self.weight) + self.bias
 
 
-def prepare_to_draw(network: nn.Module) -> None:
-    """Do once what a network in evaluation mode would do to its weights for each picture.
+def prepare_for_inference(network: nn.Module) -> None:
+    """Applies once, in place, what evaluation would compute from the weights for each image.
 
-    The network draws what it drew; it cannot be trained on.
+    The network must be in evaluation mode. Its outputs stay the same up to rounding; it can no
+    longer be trained.
     """
     for layer in network.modules():
-        if hasattr(layer, "prepare_to_draw"):
-            layer.prepare_to_draw()
+        if hasattr(layer, "prepare_for_inference"):
+            layer.prepare_for_inference()

@@ -1,4 +1,4 @@
-"""FADE: scale and shift after a norm, convolved from a content feature (Jiang et al. 2020)."""
+"""FADE: feature adaptive denormalization (Jiang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from models.layers.spade import ModulatedNorm
 
 
 class FADE(ModulatedNorm):
-    """Feature-adaptive denormalisation: norm(x) * (1 + gamma(feature)) + beta(feature).
+    """Feature adaptive denormalization: norm(x) * (1 + gamma(feature)) + beta(feature).
 
     Jiang et al. 2020, "TSIT: A Simple and Versatile Framework for Image-to-Image Translation",
-    section 3.3. x and feature: (N, C, h, w) both; gamma and beta are one 3 x 3 convolution each,
-    with nothing between the content feature and them. The '+1' is the published code's.
+    section 3.3. gamma and beta are one 3 x 3 convolution each, applied directly to the content
+    feature. The '+1' is from the published code.
     """
 
     def __init__(self, channels: int, norm: NormName = "batch"):
@@ -23,5 +23,8 @@ class FADE(ModulatedNorm):
     def execute(
         self, x: jt.Var, feature: Feature, moments: Moments | None = None, slope: float = 1.0
     ) -> jt.Var:
-        """(N, C, h, w) -> (N, C, h, w); arguments as of `SPADE`."""
+        """x (N, C, h, w) and feature (N, C, h, w) -> (N, C, h, w).
+
+        `moments` and `slope` are those of `SPADE.execute`.
+        """
         return self.modulate(x, feature, moments, slope)

@@ -1,4 +1,4 @@
-"""Normalisations: batch norm over all processes, instance norm, and both with a scale and shift."""
+"""Normalization: synchronized batch norm, instance norm, and both with scale and shift."""
 
 from __future__ import annotations
 
@@ -7,69 +7,72 @@ from typing import Literal
 import jittor as jt
 from jittor import init, nn
 
-from models.layers import kernels
+from models.kernels import fused
+from models.kernels.reduction import broadcast_to_rows, mean_of_pixels, variance_of_pixels
 from models.layers.convolution import Feature
-from models.layers.layout_feature import LayoutFeature, look_up
-from models.layers.reduction import for_rows, mean_of_pixels, variance_of_pixels
+from models.layouts.tabulated_feature import TabulatedFeature, gather
 
 EPSILON = 1e-5
 
 NormName = Literal["batch", "instance"]
+# Mean and variance, each (N or 1, C, 1, 1).
 Moments = tuple[jt.Var, jt.Var]
 
 
-def normalise(
+def normalize(
     x: jt.Var,
     moments: Moments,
     modulation: Feature | None = None,
     bias: jt.Var = None,
     slope: float = 1.0,
 ) -> jt.Var:
-    """leaky_relu(y * (1 + scale) + shift), y = (x - mean) / sqrt(variance + 1e-5).
+    """leaky_relu(y * (1 + scale) + shift), y = (x - mean) / sqrt(variance + 1e-5): (N, C, h, w).
 
     Args:
         x: (N, C, h, w).
         moments: mean and variance, each (N or 1, C, 1, 1).
-        modulation: (N, 2C, h, w), scale and shift one after the other; None for neither.
-        bias: (2C,), added to the modulation, where there is one.
-        slope: of the activation where its input is negative; 1 for none.
+        modulation: (N, 2C, h, w), scale then shift; None for neither.
+        bias: (2C,), added to the modulation; required if there is one.
+        slope: negative slope of the activation; 1 for none.
     """
     mean, variance = moments
     factor = _reciprocal_deviation(variance)
     values: jt.Var = modulation
     partition = None
-    if isinstance(modulation, LayoutFeature):
+    if isinstance(modulation, TabulatedFeature):
         values, partition = modulation.table, modulation.partition
     given = () if values is None else (values, bias)
-    if kernels.serve():
-        return kernels.Normalise(slope, partition)(x, mean, factor, *given)
-    y = (x - for_rows(mean, x)) * factor
+    if fused.available():
+        index = None if partition is None else partition.index_var
+        return fused.Normalize(slope, index)(x, mean, factor, *given)
+    y = (x - broadcast_to_rows(mean, x)) * factor
     if values is not None:
-        values = values + for_rows(bias.reshape((1, -1, 1, 1)), values)
+        values = values + broadcast_to_rows(bias.reshape((1, -1, 1, 1)), values)
         scale, shift = values[:, : x.shape[1]], values[:, x.shape[1] :]
         if partition is not None:
-            scale, shift = look_up(scale, partition), look_up(shift, partition)
+            scale, shift = gather(scale, partition), gather(shift, partition)
         y = y * (1.0 + scale) + shift
     return y if slope == 1.0 else nn.leaky_relu(y, slope)
 
 
 def instance_norm(x: Feature, slope: float = 1.0) -> Feature:
-    """(x - mean) / sqrt(variance + 1e-5) over a channel's pixels (Ulyanov et al. 2016).
+    """(x - mean) / sqrt(variance + 1e-5) over the pixels of each channel of (N, C, h, w).
 
-    With a slope below 1 the leaky ReLU after it is taken in the same pass.
+    Ulyanov et al. 2016, "Instance Normalization". With `slope` below 1 a leaky ReLU follows in the
+    same pass. Keeps the shape.
     """
-    if isinstance(x, LayoutFeature):
+    if isinstance(x, TabulatedFeature):
         return _instance_norm_of_table(x, slope)
     mean = mean_of_pixels(x)
-    return normalise(x, (mean, variance_of_pixels(x, mean)), slope=slope)
+    return normalize(x, (mean, variance_of_pixels(x, mean)), slope=slope)
 
 
-def _instance_norm_of_table(x: LayoutFeature, slope: float) -> LayoutFeature:
-    mean = x.spread(x.mean_of_pixels())
-    centred = x.map(lambda table: table - mean)
-    variance = centred.map(lambda table: table * table).mean_of_pixels()
-    factor = centred.spread(_reciprocal_deviation(variance))
-    return centred.map(lambda table: nn.leaky_relu(table * factor, slope))
+def _instance_norm_of_table(x: TabulatedFeature, slope: float) -> TabulatedFeature:
+    mean = x.broadcast_to_groups(x.mean_of_pixels())  # (1, C, 1, U)
+    centered = x.map(lambda table: table - mean)
+    variance = centered.map(lambda table: table * table).mean_of_pixels()  # (C, N)
+    factor = centered.broadcast_to_groups(_reciprocal_deviation(variance))
+    return centered.map(lambda table: nn.leaky_relu(table * factor, slope))
 
 
 def _reciprocal_deviation(variance: jt.Var) -> jt.Var:
@@ -77,7 +80,7 @@ def _reciprocal_deviation(variance: jt.Var) -> jt.Var:
 
 
 class InstanceNorm(nn.Module):
-    """`instance_norm` as a layer: the same in training and evaluation, without state."""
+    """`instance_norm` as a layer, without state: the same in training and evaluation."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -88,19 +91,20 @@ class InstanceNorm(nn.Module):
         return _take_moments(x)
 
     def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
-        """What x is normalised by: `moments`, where a sibling has computed them already."""
+        """`moments` if a sibling layer has computed them already, else the moments of x."""
         return moments or self.moments(x)
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return normalise(x, self.statistics(x))
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return normalize(x, self.statistics(x))
 
 
 class BatchNorm(nn.Module):
-    """Batch norm without scale and shift, its statistics taken over all processes.
+    """Batch norm without scale and shift, synchronized across processes.
 
-    Ioffe and Szegedy 2015; synchronised as in SPADE. Training: (x - mean) / sqrt(variance + 1e-5)
-    over pictures and pixels of every process, and the running mean and (unbiased) variance move by
-    a tenth. Evaluation: the running values. (N, C, H, W) -> (N, C, H, W).
+    Ioffe and Szegedy 2015; synchronized as in SPADE. Training: (x - mean) / sqrt(variance + 1e-5)
+    over the images and pixels of all processes; the running mean and the running unbiased variance
+    move by a tenth. Evaluation: the running values.
     """
 
     MOMENTUM = 0.1
@@ -117,9 +121,9 @@ class BatchNorm(nn.Module):
         return _take_moments(x, batch=True, everywhere=True)
 
     def statistics(self, x: jt.Var, moments: Moments | None = None) -> Moments:
-        """What x is normalised by; in training the running values move.
+        """Mean and variance that normalize x, each (1, C, 1, 1); training moves the running values.
 
-        `moments`: those of this x where a sibling layer has computed them already.
+        `moments` are those of x if a sibling layer has computed them already.
         """
         if not self.is_training():
             shape = (1, -1, 1, 1)
@@ -132,18 +136,18 @@ class BatchNorm(nn.Module):
         return mean, variance
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return normalise(x, self.statistics(x))
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return normalize(x, self.statistics(x))
 
     def _move(self, running: jt.Var, value: jt.Var) -> None:
         running.update(running + (value - running) * self.MOMENTUM)
 
 
 class ScaledNorm(nn.Module):
-    """Batch or instance norm with a scale and a shift for each channel, as pix2pix has it.
+    """Batch or instance norm with a scale and a shift per channel, as in pix2pix.
 
-    Isola et al. 2017, section 3.3: drawing, too, takes the statistics of the batch, not running
-    ones; for a batch of one picture they are those of instance norm. Scales start at N(1, 0.02^2),
-    shifts at 0. (N, C, H, W) -> (N, C, H, W).
+    Isola et al. 2017, section 3.3: evaluation, too, uses the statistics of the batch, not running
+    ones; for a batch of one image that is instance norm. Scales start as N(1, 0.02^2), shifts at 0.
     """
 
     def __init__(self, channels: int, norm: NormName):
@@ -153,16 +157,17 @@ class ScaledNorm(nn.Module):
         self.shift = jt.zeros(channels)
 
     def execute(self, x: jt.Var) -> jt.Var:
-        # One process alone draws: it must not wait for the others.
+        """(N, C, H, W) -> (N, C, H, W)."""
+        # In evaluation a single process generates: it must not wait for the others.
         mean, variance = _take_moments(x, batch=self.batch, everywhere=self.is_training())
         scale = self.scale.reshape((1, -1, 1, 1)) * _reciprocal_deviation(variance)
-        return (x - for_rows(mean, x)) * for_rows(scale, x) + for_rows(
-            self.shift.reshape((1, -1, 1, 1)), x
-        )
+        shift = self.shift.reshape((1, -1, 1, 1))
+        centered = x - broadcast_to_rows(mean, x)
+        return centered * broadcast_to_rows(scale, x) + broadcast_to_rows(shift, x)
 
 
 def _take_moments(x: jt.Var, *, batch: bool = False, everywhere: bool = False) -> Moments:
-    """Mean and variance over pixels, with `batch` over pictures, `everywhere`: of all processes."""
+    """Mean and variance over pixels; with `batch` over images, `everywhere` over processes."""
     mean = mean_of_pixels(x, batch=batch)
     shared = batch and everywhere and jt.in_mpi
     if shared:
@@ -174,5 +179,5 @@ def _take_moments(x: jt.Var, *, batch: bool = False, everywhere: bool = False) -
 
 
 def create_norm(name: NormName, channels: int) -> BatchNorm | InstanceNorm:
-    """The parameter-free norm of that name for feature maps of `channels` channels."""
+    """Creates the parameter-free norm of that name."""
     return BatchNorm(channels) if name == "batch" else InstanceNorm(channels)

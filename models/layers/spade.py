@@ -1,4 +1,4 @@
-"""SPADE: normalisation whose scale and shift are convolved from the layout (Park et al. 2019)."""
+"""SPADE: spatially-adaptive normalization (Park et al. 2019)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import jittor as jt
 from jittor import nn
 
 from models.layers.convolution import Conv2d, Feature, convolve
-from models.layers.layout_feature import LayoutFeature
-from models.layers.normalization import Moments, NormName, create_norm, normalise
-from models.layout import Layout
+from models.layers.normalization import Moments, NormName, create_norm, normalize
+from models.layouts.layout import Layout
+from models.layouts.tabulated_feature import TabulatedFeature
 
 HIDDEN_CHANNELS = 128
 
 
 class ModulatedNorm(nn.Module):
-    """normalise(x) * (1 + gamma(feature)) + beta(feature), each a 3 x 3 convolution.
+    """Base of SPADE and FADE: norm(x) * (1 + gamma(feature)) + beta(feature).
 
-    What SPADE and FADE have in common; x: (N, channels, h, w), feature: (N, in_channels, h, w).
+    gamma and beta are one 3 x 3 convolution each.
+
+    Args:
+        channels: of x.
+        in_channels: of the feature.
+        norm: the parameter-free norm.
     """
 
     def __init__(self, channels: int, in_channels: int, norm: NormName):
@@ -29,27 +34,32 @@ class ModulatedNorm(nn.Module):
     def modulate(
         self, x: jt.Var, feature: Feature, moments: Moments | None, slope: float
     ) -> jt.Var:
-        """Both convolutions as one, and the activation in the pass of the norm."""
+        """x (N, channels, h, w) and feature (N, in_channels, h, w) -> (N, channels, h, w).
+
+        Computes both convolutions as one, and a leaky ReLU of negative `slope` in the pass of the
+        norm.
+        """
         weight, bias = self._joined or self._join()
-        modulation = convolve(feature, weight, padding=1)
-        return normalise(x, self.norm.statistics(x, moments), modulation, bias, slope)
+        modulation = convolve(feature, weight, padding=1)  # (N, 2 * channels, h, w)
+        return normalize(x, self.norm.statistics(x, moments), modulation, bias, slope)
 
     def _join(self) -> tuple[jt.Var, jt.Var]:
+        """Weights (2 * channels, in_channels, 3, 3) and biases (2 * channels,) of both."""
         gamma, beta = self.gamma, self.beta
         return jt.concat([gamma.weight, beta.weight]), jt.concat([gamma.bias, beta.bias])
 
-    def prepare_to_draw(self) -> None:
-        """Join the weights of both once and for all."""
+    def prepare_for_inference(self) -> None:
+        """Joins the weights of both convolutions."""
         self._joined = self._join()
 
 
 class SPADE(ModulatedNorm):
-    """Spatially-adaptive normalisation: norm(x) * (1 + gamma(layout)) + beta(layout).
+    """Spatially-adaptive normalization: norm(x) * (1 + gamma(layout)) + beta(layout).
 
     Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization", equation 1
-    and figure 2; the '+1' is the published code's. x: (N, C, h, w); the layout, of any size, is
-    sampled to (h, w) by nearest neighbour and its one-hot planes go through a 3 x 3 convolution to
-    128 channels and ReLU, then one 3 x 3 convolution each for gamma and beta.
+    and figure 2; the '+1' is from the published code. The layout is sampled to the size of x by
+    nearest neighbor. Its one-hot planes pass a 3 x 3 convolution to 128 channels and ReLU, then one
+    3 x 3 convolution each for gamma and beta.
     """
 
     def __init__(self, channels: int, layout_channels: int, norm: NormName = "batch"):
@@ -59,10 +69,12 @@ class SPADE(ModulatedNorm):
     def execute(
         self, x: jt.Var, layout: Layout, moments: Moments | None = None, slope: float = 1.0
     ) -> jt.Var:
-        """(N, C, h, w) -> (N, C, h, w); `moments` of x where a sibling has computed them.
+        """x (N, C, h, w) and a layout (N, H, W) of any size -> (N, C, h, w).
 
-        With a slope below 1 the leaky ReLU after it is taken in the same pass.
+        Args:
+            moments: mean and variance of x if a sibling layer has computed them already.
+            slope: negative slope of the leaky ReLU after the norm; 1 for none.
         """
-        hidden = self.shared(layout.feature((x.shape[2], x.shape[3])))
-        hidden = hidden.map(nn.relu) if isinstance(hidden, LayoutFeature) else nn.relu(hidden)
+        hidden = self.shared(layout.feature((x.shape[2], x.shape[3])))  # (N, 128, h, w)
+        hidden = hidden.map(nn.relu) if isinstance(hidden, TabulatedFeature) else nn.relu(hidden)
         return self.modulate(x, hidden, moments, slope)

@@ -1,1 +1,1 @@
-"""Generators, discriminator, style encoder and the VGG-19 features, one network a file."""
+"""Generators, discriminators, style encoder and VGG-19: one network per file."""

@@ -1,4 +1,4 @@
-"""VGG-19's features, by which the perceptual loss compares pictures."""
+"""VGG-19 features for the perceptual loss."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from jittor import nn
 
 from models.layers.convolution import Conv2d
 
-# torchvision's index of each convolution -> (in, out) channels; pooling stands before 5, 10, 19,
-# 28.
+# torchvision's index of each convolution -> (in, out) channels.
 CONVOLUTIONS = {
     0: (3, 64),
     2: (64, 64),
@@ -24,16 +23,17 @@ CONVOLUTIONS = {
     25: (512, 512),
     28: (512, 512),
 }
+# Convolutions after a 2 x 2 max pooling.
 POOLED_BEFORE = (5, 10, 19, 28)
-# relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
+# Convolutions of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
 TAPPED = (0, 5, 10, 19, 28)
 
 
 class VGG19(nn.Module):
-    """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19 (Simonyan and Zisserman 2015).
+    """Features relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 of VGG-19.
 
-    As in pix2pixHD, SPADE and TSIT the picture goes in as it is, in [-1, 1], without ImageNet's
-    mean and deviation. Its weights are constants.
+    Simonyan and Zisserman 2015. As in pix2pixHD, SPADE and TSIT the input is in [-1, 1], not
+    standardized as for ImageNet. The weights are constants.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,16 @@ class VGG19(nn.Module):
             parameter.stop_grad()
 
     def execute(self, image: jt.Var) -> list[jt.Var]:
-        """(N, 3, H, W) in [-1, 1] -> five feature maps of 64, 128, 256, 512, 512 channels."""
+        """Image (N, 3, H, W) in [-1, 1] -> five feature maps.
+
+        (N, 64, H, W), (N, 128, H / 2, W / 2), (N, 256, H / 4, W / 4), (N, 512, H / 8, W / 8),
+        (N, 512, H / 16, W / 16), the quotients rounded down.
+        """
         x = image
         taps = []
         for index in CONVOLUTIONS:
             if index in POOLED_BEFORE:
-                x = nn.pool(x, 2, "maximum", stride=2)
+                x = nn.pool(x, 2, "maximum", stride=2)  # (N, C, h // 2, w // 2)
             x = nn.relu(self.features[index](x))
             if index in TAPPED:
                 taps.append(x)

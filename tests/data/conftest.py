@@ -1,4 +1,4 @@
-"""Small datasets drawn into a temporary folder."""
+"""Small datasets in a temporary folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from PIL import Image
 MakeDataset = Callable[..., Path]
 
 
-def draw_pair(index: int, height: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a photograph whose red channel is 8 times the id, so that the two can be compared."""
-    random = np.random.default_rng(index)
-    coarse = random.integers(0, classes, (3, 4))
+def make_pair(index: int, height: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a photo (H, W, 3) whose red channel is 8 times the id, and its layout (H, W)."""
+    rng = np.random.default_rng(index)
+    coarse = rng.integers(0, classes, (3, 4))
     rows = np.arange(height) * 3 // height
     columns = np.arange(width) * 4 // width
     layout = coarse[rows[:, None], columns].astype(np.uint16)
@@ -40,8 +40,8 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            image, layout = draw_pair(index, *size, classes)
-            stem = f"picture {index:03d}"
+            image, layout = make_pair(index, *size, classes)
+            stem = f"photo {index:03d}"
             Image.fromarray(image).save(root / images / f"{stem}{suffix}")
             Image.fromarray(layout).save(root / labels / f"{stem}.png")
             if instances is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.classes import CONTEST_CLASSES, class_names, colourise, palette
+from data.classes import CONTEST_CLASSES, class_names, colorize, palette
 
 
 def test_contest_classes_keep_their_ids() -> None:
@@ -22,53 +22,53 @@ def test_names(k: int, first: str, last: str) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 12, 29, 30, 182, 183, 256, 1000])
-def test_colours_are_distinct(k: int) -> None:
+def test_colors_are_distinct(k: int) -> None:
     assert palette(k).dtype == np.uint8
     assert palette(k).shape == (k, 3)
-    assert len({tuple(colour) for colour in palette(k).tolist()}) == k
+    assert len({tuple(color) for color in palette(k).tolist()}) == k
 
 
-def test_contest_colours_can_be_told_apart_and_are_no_grey() -> None:
-    colours = palette(30).astype(int)
-    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+def test_contest_colors_are_distinct_and_not_gray() -> None:
+    colors = palette(30).astype(int)
+    distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1)
     assert distance[~np.eye(30, dtype=bool)].min() > 30
-    assert not (np.ptp(colours, axis=1) == 0).any()
-    assert (palette(29) == colours[:29]).all()
+    assert not (np.ptp(colors, axis=1) == 0).any()
+    assert (palette(29) == colors[:29]).all()
 
 
-def test_contest_colours_are_natural() -> None:
-    colour = dict(zip(CONTEST_CLASSES, palette(29).astype(int), strict=True))
+def test_contest_colors_are_natural() -> None:
+    color = dict(zip(CONTEST_CLASSES, palette(29).astype(int), strict=True))
     red, green, blue = range(3)
-    assert colour["sky"].argmax() == blue and colour["sky"].sum() > colour["sea"].sum() + 200
-    assert colour["sea"].argmax() == blue
-    assert colour["grass"].argmax() == colour["tree"].argmax() == green
-    assert colour["sand"].argmax() == red and colour["sand"][green] > colour["sand"][blue]
+    assert color["sky"].argmax() == blue and color["sky"].sum() > color["sea"].sum() + 200
+    assert color["sea"].argmax() == blue
+    assert color["grass"].argmax() == color["tree"].argmax() == green
+    assert color["sand"].argmax() == red and color["sand"][green] > color["sand"][blue]
 
 
-def test_other_colours_are_voc() -> None:
-    colours = palette(256)
-    for index, colour in {
+def test_other_colors_are_voc() -> None:
+    colors = palette(256)
+    for index, color in {
         0: (0, 0, 0),
         1: (128, 0, 0),
         15: (192, 128, 128),
         255: (224, 224, 192),
     }.items():
-        assert tuple(colours[index]) == colour
+        assert tuple(colors[index]) == color
 
 
-def test_palette_cannot_be_changed_by_a_user() -> None:
+def test_palette_is_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         palette(12)[0] = 1
 
 
-def test_colourise() -> None:
+def test_colorize() -> None:
     ids = np.array([[[1, 3], [12, 28]]], dtype=np.int32)
-    coloured = colourise(ids, 29)
-    assert coloured.shape == (1, 2, 2, 3) and coloured.dtype == np.uint8
-    assert (coloured[0, 1, 0] == palette(29)[12]).all()
+    colored = colorize(ids, 29)
+    assert colored.shape == (1, 2, 2, 3) and colored.dtype == np.uint8
+    assert (colored[0, 1, 0] == palette(29)[12]).all()
     for wrong in (29, -1):
-        with pytest.raises(ValueError, match=r"ids must be 0\.\.28"):
-            colourise(np.full((2, 2), wrong), 29)
+        with pytest.raises(ValueError, match=r"ids: expected 0\.\.28"):
+            colorize(np.full((2, 2), wrong), 29)
 
 
 @pytest.mark.parametrize("k", [0, -1, 65537])

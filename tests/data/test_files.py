@@ -8,7 +8,7 @@ import pytest
 from data.files import replace_file, write_bytes, write_text
 
 
-def test_a_stop_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "before")
 
@@ -24,17 +24,17 @@ def test_a_stop_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_only_a_durable_file_is_waited_for(
+def test_only_durable_files_are_synced(
     tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[int] = []
-    monkeypatch.setattr("os.fsync", waited.append)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
     write_bytes(tmp_path / "a", b"whole", durable=durable)
     assert (tmp_path / "a").read_bytes() == b"whole"
-    assert len(waited) == durable
+    assert len(synced) == durable
 
 
-def test_a_name_that_is_no_utf_8_is_escaped(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_escaped(tmp_path: Path) -> None:
     name = b"\xe6\xb9\x96\xff".decode("utf-8", "surrogateescape")
     write_text(tmp_path / "a.txt", f"{name}\n")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "湖\\udcff\n"

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import data.loader
-from data.folders import Pair, Photograph, find_pairs
+from data.folders import Pair, Photo, find_pairs
 from data.images import ImageError
 from data.labels import LabelError
-from data.loader import Batch, BatchLoader, read_layout, read_photograph
+from data.loader import Batch, BatchLoader
+from data.reading import read_layout, read_photo
 from data.transforms import instance_edges
 from data.workers import ProcessPool
 
@@ -30,7 +31,7 @@ def _pairs(root: Path) -> list[Pair]:
 def _equal(one: Batch, other: Batch) -> bool:
     return (
         one.stems == other.stems
-        and bool((one.layout == other.layout).all())
+        and bool((one.content == other.content).all())
         and bool((one.image == other.image).all())
         and (one.edges is None) == (other.edges is None)
         and (one.edges is None or other.edges is None or bool((one.edges == other.edges).all()))
@@ -44,26 +45,26 @@ def _helpers() -> set[int]:
     return children
 
 
-def test_a_batch_holds_what_the_files_do(make_dataset: Callable[..., Path]) -> None:
+def test_a_batch_holds_the_content_of_the_files(make_dataset: Callable[..., Path]) -> None:
     pairs = _pairs(make_dataset(4))
     with BatchLoader(pairs, **SIZE, batch_size=2, flip=False, workers=0) as loader:
         batches = list(loader.epoch(0))
     assert len(batches) == loader.steps_per_epoch == 2
     by_stem = {pair.stem: pair for pair in pairs}
     for batch in batches:
-        assert batch.layout.dtype == np.int32 and batch.layout.shape == (2, 24, 32)
+        assert batch.content.dtype == np.int32 and batch.content.shape == (2, 24, 32)
         assert batch.image.dtype == np.float32 and batch.image.shape == (2, 3, 24, 32)
         assert batch.edges is None
         for row, stem in enumerate(batch.stems):
             layout = np.asarray(Image.open(by_stem[stem].label_path))
             image = np.asarray(Image.open(by_stem[stem].image_path))
-            assert (batch.layout[row] == layout).all()
+            assert (batch.content[row] == layout).all()
             expected = image.transpose(2, 0, 1) / 127.5 - 1
             assert np.allclose(batch.image[row], expected, atol=1e-6)
     assert sorted(stem for batch in batches for stem in batch.stems) == sorted(by_stem)
 
 
-def test_the_number_of_workers_changes_nothing(make_dataset: Callable[..., Path]) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(make_dataset: Callable[..., Path]) -> None:
     pairs = _pairs(make_dataset(11, instances="train/instances"))
     options = {**SIZE, "batch_size": 3, "instances": True, "load_scale": 1.3, "seed": 7}
     epochs = {}
@@ -75,7 +76,7 @@ def test_the_number_of_workers_changes_nothing(make_dataset: Callable[..., Path]
         assert all(map(_equal, epochs[0], epochs[workers]))
 
 
-def test_order_comes_from_seed_and_epoch(make_dataset: Callable[..., Path]) -> None:
+def test_order_depends_on_seed_and_epoch(make_dataset: Callable[..., Path]) -> None:
     pairs = _pairs(make_dataset(8))
 
     def stems(epoch: int, **options: Any) -> list[str]:
@@ -89,7 +90,7 @@ def test_order_comes_from_seed_and_epoch(make_dataset: Callable[..., Path]) -> N
     assert stems(5, shuffle=False) == [pair.stem for pair in pairs]
 
 
-def test_resuming_goes_on_exactly_and_reads_nothing_before(
+def test_resuming_is_exact_and_reads_no_earlier_files(
     make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = _pairs(make_dataset(12))
@@ -97,13 +98,12 @@ def test_resuming_goes_on_exactly_and_reads_nothing_before(
     with BatchLoader(pairs, **options) as loader:
         whole = list(loader.epoch(2))
     read: list[str] = []
-    photograph = data.loader.read_photograph
 
     def counted(path: Path, height: int, width: int) -> NDArray[np.uint8]:
         read.append(path.stem)
-        return photograph(path, height, width)
+        return read_photo(path, height, width)
 
-    monkeypatch.setattr(data.loader, "read_photograph", counted)
+    monkeypatch.setattr(data.loader, "read_photo", counted)
     with BatchLoader(pairs, **options) as loader:
         rest = list(loader.epoch(2, first_step=4))
         assert list(loader.epoch(2, first_step=6)) == []
@@ -111,7 +111,7 @@ def test_resuming_goes_on_exactly_and_reads_nothing_before(
     assert sorted(read) == sorted(stem for batch in rest for stem in batch.stems)
 
 
-def test_two_ranks_see_what_one_process_sees(make_dataset: Callable[..., Path]) -> None:
+def test_two_ranks_read_the_pairs_of_one_process(make_dataset: Callable[..., Path]) -> None:
     pairs = _pairs(make_dataset(7))
     options = {**SIZE, "seed": 3, "load_scale": 1.5, "workers": 0}
     with BatchLoader(pairs, **options, batch_size=2) as loader:
@@ -124,10 +124,12 @@ def test_two_ranks_see_what_one_process_sees(make_dataset: Callable[..., Path]) 
     for together, first, second in zip(alone, *ranks, strict=True):
         assert together.stems == first.stems + second.stems
         assert (together.image == np.concatenate([first.image, second.image])).all()
-        assert (together.layout == np.concatenate([first.layout, second.layout])).all()
+        assert (together.content == np.concatenate([first.content, second.content])).all()
 
 
-def test_few_pairs_repeat_and_a_part_batch_is_dropped(make_dataset: Callable[..., Path]) -> None:
+def test_few_pairs_repeat_and_an_incomplete_batch_is_dropped(
+    make_dataset: Callable[..., Path],
+) -> None:
     pairs = _pairs(make_dataset(3))
     with BatchLoader(pairs, **SIZE, batch_size=8, workers=0) as loader:
         (batch,) = loader.epoch(0)
@@ -136,25 +138,25 @@ def test_few_pairs_repeat_and_a_part_batch_is_dropped(make_dataset: Callable[...
         assert [len(batch.stems) for batch in loader.epoch(0)] == [2]
 
 
-def test_layout_image_and_edges_are_mirrored_and_cropped_together(
+def test_layout_image_and_edges_are_flipped_and_cropped_together(
     make_dataset: Callable[..., Path],
 ) -> None:
-    # Files have the size that is cropped from, so that nothing is resized and nothing blurs.
+    # Files have the size before the crop, so they are not resized.
     root = make_dataset(24, size=(36, 48), instances="train/instances")
     with BatchLoader(
         _pairs(root), **SIZE, batch_size=24, load_scale=1.5, instances=True, workers=0
     ) as loader:
         (batch,) = loader.epoch(0)
     red = np.rint((batch.image[:, 0] + 1) * 127.5)
-    assert (red == batch.layout * 8).all()
+    assert (red == batch.content * 8).all()
     assert batch.edges is not None and batch.edges.shape == (24, 1, 24, 32)
-    for layout, edges in zip(batch.layout, batch.edges, strict=True):
+    for layout, edges in zip(batch.content, batch.edges, strict=True):
         assert (edges[0] == instance_edges(layout)).all()
     originals = {
         path.stem: np.asarray(Image.open(path)) for path in (root / "train/labels").iterdir()
     }
     places = set()
-    for stem, layout in zip(batch.stems, batch.layout, strict=True):
+    for stem, layout in zip(batch.stems, batch.content, strict=True):
         found = {
             (mirrored, top, left)
             for mirrored in (False, True)
@@ -173,9 +175,9 @@ def _window(layout: np.ndarray, mirrored: bool, top: int, left: int) -> np.ndarr
     return window[:, ::-1] if mirrored else window
 
 
-def test_about_half_are_mirrored_and_none_without_flip(make_dataset: Callable[..., Path]) -> None:
+def test_about_half_are_flipped_and_none_without_flip(make_dataset: Callable[..., Path]) -> None:
     root = make_dataset(1)
-    path = root / "train/labels/picture 000.png"
+    path = root / "train/labels/photo 000.png"
     layout = np.zeros((24, 32), dtype=np.uint8)
     layout[:, :16] = 1
     Image.fromarray(layout).save(path)
@@ -183,21 +185,21 @@ def test_about_half_are_mirrored_and_none_without_flip(make_dataset: Callable[..
     for flip in (True, False):
         with BatchLoader(_pairs(root), **SIZE, batch_size=200, flip=flip, workers=0) as loader:
             (batch,) = loader.epoch(0)
-        left[flip] = int(batch.layout[:, 0, 0].sum())
+        left[flip] = int(batch.content[:, 0, 0].sum())
     assert 70 < left[True] < 130
     assert left[False] == 200
 
 
 def test_unknown_is_a_class_of_its_own(make_dataset: Callable[..., Path]) -> None:
     root = make_dataset(1)
-    path = root / "train/labels/picture 000.png"
+    path = root / "train/labels/photo 000.png"
     stored = np.asarray(Image.open(path)).copy()
     stored[:4] = 255
     Image.fromarray(stored).save(path)
     options = {**SIZE, "batch_size": 1, "flip": False, "workers": 0}
     with BatchLoader(_pairs(root), **options, unknown_label=255) as loader:
         (batch,) = loader.epoch(0)
-    assert (batch.layout[0, :4] == 29).all() and (batch.layout[0, 4:] == stored[4:]).all()
+    assert (batch.content[0, :4] == 29).all() and (batch.content[0, 4:] == stored[4:]).all()
     with (
         BatchLoader(_pairs(root), **options) as loader,
         pytest.raises(LabelError, match=r"ids 0\.\.28, got id 255 at row 0, column 0"),
@@ -206,13 +208,13 @@ def test_unknown_is_a_class_of_its_own(make_dataset: Callable[..., Path]) -> Non
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_lost_on_the_way_is_named(make_dataset: Callable[..., Path], workers: int) -> None:
+def test_a_file_that_disappears_is_named(make_dataset: Callable[..., Path], workers: int) -> None:
     root = make_dataset(8)
     pairs = _pairs(root)
     with BatchLoader(pairs, **SIZE, batch_size=1, shuffle=False, workers=workers) as loader:
         pairs[6].image_path.unlink()
         batches = loader.epoch(0)
-        with pytest.raises(ImageError, match=r"picture 006\.png: expected a readable file"):
+        with pytest.raises(ImageError, match=r"photo 006\.png: expected a readable file"):
             list(batches)
         Image.new("RGB", (32, 24)).save(pairs[6].image_path)
         assert len(list(loader.epoch(0))) == 8
@@ -255,7 +257,7 @@ def test_a_later_epoch_ends_an_unfinished_one(make_dataset: Callable[..., Path])
             next(unfinished)
 
 
-def test_files_are_read_while_this_process_holds_pythons_lock(
+def test_files_are_read_while_this_process_holds_the_gil(
     make_dataset: Callable[..., Path],
 ) -> None:
     with BatchLoader(_pairs(make_dataset(12)), **SIZE, batch_size=2, workers=2) as loader:
@@ -264,12 +266,12 @@ def test_files_are_read_while_this_process_holds_pythons_lock(
         pool = loader._pool
         assert isinstance(pool, ProcessPool)
         for _ in range(100):
-            # A PyDLL call keeps the lock, as a step of Jittor does.
+            # A PyDLL call holds the GIL, as a step of Jittor does.
             ctypes.PyDLL(None).usleep(50_000)
             if all(connection.poll() for connection in pool._connections):
                 break
         else:
-            pytest.fail("nothing was read")
+            pytest.fail("no file was read")
 
 
 def test_batches_belong_to_the_receiver(make_dataset: Callable[..., Path]) -> None:
@@ -297,54 +299,21 @@ def test_batches_belong_to_the_receiver(make_dataset: Callable[..., Path]) -> No
 def test_arguments_out_of_range(make_dataset: Callable[..., Path], name: str, value: float) -> None:
     pairs = _pairs(make_dataset(1))
     options: dict[str, Any] = {**SIZE, "batch_size": 1, name: value}
-    with pytest.raises(ValueError, match=f"^{name} must be"):
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
         BatchLoader(pairs, **options)
 
 
 def test_steps_out_of_range(make_dataset: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match=r"^pairs must be"):
+    with pytest.raises(ValueError, match=r"^pairs: expected"):
         BatchLoader([], **SIZE, batch_size=1)
     loader = BatchLoader(_pairs(make_dataset(2)), **SIZE, batch_size=1)
-    with pytest.raises(ValueError, match=r"first_step must be 0\.\.2: 3"):
+    with pytest.raises(ValueError, match=r"first_step: expected 0\.\.2, got 3"):
         loader.epoch(0, first_step=3)
-    with pytest.raises(ValueError, match="epoch must be"):
+    with pytest.raises(ValueError, match="epoch: expected"):
         loader.epoch(-1)
 
 
-def test_read_layout(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    stored = np.zeros((8, 8), dtype=np.uint16)
-    stored[:, 4:] = 28
-    stored[7, 7] = 300
-    Image.fromarray(stored).save(path)
-    layout = read_layout(path, 4, 4, unknown_label=300)
-    assert layout.dtype == np.int32 and layout.tolist()[3] == [0, 0, 28, 29]
-    assert read_layout(path, unknown_label=300).shape == (8, 8)
-    for options in ({}, {"unknown_label": 255}):
-        with pytest.raises(LabelError, match=r"id 300 at row 7, column 7"):
-            read_layout(path, 4, 4, **options)
-    # An id stored as the number that unknown is given is not taken for unknown.
-    stored[7, 7] = 29
-    Image.fromarray(stored).save(path)
-    with pytest.raises(LabelError, match=r"0\.\.28 or 255, got id 29"):
-        read_layout(path, unknown_label=255)
-    assert read_layout(path, unknown_label=29)[7, 7] == 29
-
-
-def test_read_photograph_is_antialiased(tmp_path: Path) -> None:
-    columns = np.arange(512)
-    wave = 127.5 + 100 * np.cos(2 * np.pi * 0.35 * columns)
-    image = np.broadcast_to(wave.astype(np.uint8)[None, :, None], (256, 512, 3))
-    path = tmp_path / "a.jpg"
-    Image.fromarray(np.ascontiguousarray(image)).save(path, quality=95)
-    assert np.asarray(Image.open(path))[:, ::2].std() > 60
-    for height, width in ((128, 256), (64, 128), (32, 64), (100, 190)):
-        small = read_photograph(path, height, width)
-        assert small.shape == (height, width, 3)
-        assert small[:, 4:-4].std() < 10, (height, width)
-
-
-def test_an_epoch_shows_as_many_pictures_as_asked(make_dataset: Callable[..., Path]) -> None:
+def test_an_epoch_has_the_given_number_of_images(make_dataset: Callable[..., Path]) -> None:
     pairs = find_pairs(make_dataset(4)).pairs
     settings: dict[str, Any] = {"height": 24, "width": 32, "batch_size": 2, "seed": 3, "workers": 0}
     few = BatchLoader(pairs, **settings, epoch_images=2)
@@ -357,53 +326,53 @@ def test_an_epoch_shows_as_many_pictures_as_asked(make_dataset: Callable[..., Pa
 
 
 @pytest.fixture
-def unpaired(tmp_path: Path) -> tuple[list[Photograph], list[Photograph]]:
-    """Five photographs as content and three of the style, whose values tell them and a side."""
-    photographs = []
+def unpaired(tmp_path: Path) -> tuple[list[Photo], list[Photo]]:
+    """Five content photos and three style photos; their values identify photo and side."""
+    photos = []
     for index in range(8):
         image = np.full((24, 32, 3), 20 * index, np.uint8)
         image[:, :16] += 10
         image[:12] += 5
         path = tmp_path / f"p{index}.png"
         Image.fromarray(image).save(path)
-        photographs.append(Photograph(path.stem, path))
-    return photographs[:5], photographs[5:]
+        photos.append(Photo(path.stem, path))
+    return photos[:5], photos[5:]
 
 
 def _which(images: NDArray[np.float32]) -> list[int]:
-    """The numbers of photographs, by their darkest pixels."""
+    """Return the numbers of photos (N, 3, H, W), from their darkest pixels."""
     darkest = np.rint((images.min(axis=(1, 2, 3)) + 1) * 127.5).astype(int)
     return [int(value) // 20 for value in darkest]
 
 
-def test_each_content_gets_a_style_of_its_place(
-    unpaired: tuple[list[Photograph], list[Photograph]],
+def test_each_content_gets_the_style_of_its_position(
+    unpaired: tuple[list[Photo], list[Photo]],
 ) -> None:
     contents, styles = unpaired
     with BatchLoader(contents, styles=styles, **SIZE, batch_size=1, workers=0) as loader:
         epochs = [list(loader.epoch(epoch)) for epoch in range(4)]
     pairings, mirrored = set(), set()
     for batches in epochs:
-        of_content = [_which(batch.layout)[0] for batch in batches]
+        of_content = [_which(batch.content)[0] for batch in batches]
         of_style = [_which(batch.image)[0] for batch in batches]
         assert [f"p{index}" for index in of_content] == [batch.stems[0] for batch in batches]
         assert sorted(of_content) == [0, 1, 2, 3, 4]
-        # All styles before one comes again.
+        # Each style is used before one repeats.
         assert sorted(of_style[:3]) == [5, 6, 7] and len(set(of_style[3:])) == 2
         pairings.add(tuple(zip(of_content, of_style, strict=True)))
         for batch in batches:
-            assert batch.layout.dtype == batch.image.dtype == np.float32
-            assert batch.layout.shape == batch.image.shape == (1, 3, 24, 32)
+            assert batch.content.dtype == batch.image.dtype == np.float32
+            assert batch.content.shape == batch.image.shape == (1, 3, 24, 32)
             sides = (
-                array[0, 0, 0, 0] > array[0, 0, 0, -1] for array in (batch.layout, batch.image)
+                array[0, 0, 0, 0] > array[0, 0, 0, -1] for array in (batch.content, batch.image)
             )
             mirrored.add(tuple(map(bool, sides)))
     assert len(pairings) == 4
-    assert len(mirrored) == 4  # the two are mirrored independently
+    assert len(mirrored) == 4  # the two are flipped independently
 
 
-def test_unpaired_batches_do_not_depend_on_workers_processes_or_where_one_goes_on(
-    unpaired: tuple[list[Photograph], list[Photograph]],
+def test_unpaired_batches_do_not_depend_on_workers_ranks_or_the_first_step(
+    unpaired: tuple[list[Photo], list[Photo]],
 ) -> None:
     contents, styles = unpaired
     form: dict[str, Any] = {"styles": styles, "load_scale": 1.5, "seed": 3, "epoch_images": 8}
@@ -417,15 +386,15 @@ def test_unpaired_batches_do_not_depend_on_workers_processes_or_where_one_goes_o
     ranks = [read(0, batch_size=1, rank=rank, world_size=2) for rank in range(2)]
     for batch, *halves in zip(whole, *ranks, strict=True):
         for row, half in enumerate(halves):
-            assert (batch.layout[row] == half.layout[0]).all()
+            assert (batch.content[row] == half.content[0]).all()
             assert (batch.image[row] == half.image[0]).all()
     with BatchLoader(contents, **SIZE, **form, batch_size=2, workers=0) as loader:
         rest = list(loader.epoch(2, first_step=3))
     assert len(whole) == 4 and len(rest) == 1 and _equal(rest[0], whole[3])
 
 
-def test_contents_need_styles(unpaired: tuple[list[Photograph], list[Photograph]]) -> None:
-    with pytest.raises(ValueError, match="styles must be at least 1: 0"):
+def test_contents_need_styles(unpaired: tuple[list[Photo], list[Photo]]) -> None:
+    with pytest.raises(ValueError, match="styles: expected at least 1, got 0"):
         BatchLoader(unpaired[0], **SIZE, batch_size=1)
 
 
@@ -445,8 +414,8 @@ def test_ids_that_count_from_one(make_dataset: Callable[..., Path], tmp_path: Pa
         for chosen, first in ((pairs, 0), (shifted, 1))
     ]
     for plain, other in zip(*batches, strict=True):
-        assert (plain.layout[:, 1:] == other.layout[:, 1:]).all()
-        assert (other.layout[:, 0] == 29).all()
+        assert (plain.content[:, 1:] == other.content[:, 1:]).all()
+        assert (other.content[:, 0] == 29).all()
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(shifted[0].label_path)
     with pytest.raises(LabelError, match=r"ids 1\.\.29, got id 0 at row 0, column 0"):
         read_layout(shifted[0].label_path, first_id=1)

@@ -1,4 +1,4 @@
-"""What is ours in a folder, and what is never touched."""
+"""Ownership: files of the program, and files of the user that are never touched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from data.folders import find_content, find_test_layouts, pictures_by_stem
+from data.folders import find_content, find_test_layouts
+from data.listing import images_by_stem
 from data.ownership import (
     MARKER,
     OutputFolder,
@@ -36,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_was_written_is_ours_and_may_be_replaced(tmp_path: Path) -> None:
+def test_written_files_are_owned_and_replaceable(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "deep/out", FIX)
     assert folder.check(["a.txt"]) == [] and not (tmp_path / "deep").exists()
     folder.write({"a.txt": "one", "b.bin": b"\x00", "c": lambda file: file.write(b"c")})
@@ -57,8 +58,8 @@ def _append(path: Path) -> None:
 
 
 def _replace_by_link(path: Path) -> None:
-    path.rename(path.with_name("theirs"))
-    path.symlink_to("theirs")
+    path.rename(path.with_name("other"))
+    path.symlink_to("other")
 
 
 def _replace_by_dangling_link(path: Path) -> None:
@@ -97,7 +98,7 @@ def _remove_marker(path: Path) -> None:
         (_remove_marker, "this program did not write it"),
     ],
 )
-def test_everything_else_is_a_persons(
+def test_all_other_files_are_the_users(
     tmp_path: Path, change: Callable[[Path], None], reason: str
 ) -> None:
     folder = OutputFolder(tmp_path, FIX)
@@ -108,12 +109,12 @@ def test_everything_else_is_a_persons(
         with pytest.raises(UserError) as error:
             attempt()
         text = str(error.value)
-        assert reason in text and "\n" not in text and text.endswith(FIX)
+        assert reason in text and "\n" not in text and text.endswith(f"or {FIX}.")
     assert contents(tmp_path) == before and os.path.lexists(tmp_path / "a.txt")
     assert not list(tmp_path.glob(".new-*"))
 
 
-def test_a_person_s_file_is_not_removed_with_the_stale_ones(tmp_path: Path) -> None:
+def test_the_users_files_are_not_removed_with_stale_ones(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "out", FIX)
     folder.write({"a": "1", "b": "2", "c": "3"})
     (tmp_path / "out/b").write_text("mine")
@@ -125,7 +126,7 @@ def test_a_person_s_file_is_not_removed_with_the_stale_ones(tmp_path: Path) -> N
     assert folder.owned() == ["c", "e"]
 
 
-def test_a_file_that_came_while_the_work_went_on_stays(tmp_path: Path) -> None:
+def test_a_file_created_during_the_work_is_kept(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "out", FIX)
     folder.check(["a"])
     (tmp_path / "out").mkdir()
@@ -139,7 +140,7 @@ def test_a_file_that_came_while_the_work_went_on_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", range(8))
-def test_a_kill_at_any_point_leaves_files_that_are_recognized(tmp_path: Path, at: int) -> None:
+def test_files_are_recognized_after_a_kill_at_any_point(tmp_path: Path, at: int) -> None:
     """The process ends at its at-th change of the folder."""
     folder = OutputFolder(tmp_path / "out", FIX)
     folder.write({"a": "old a", "b": "old b", "stale": "old"})
@@ -184,7 +185,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert folder.owned() == [name] and folder.check([name]) == [name]
 
 
-def test_a_marker_names_no_file_elsewhere(tmp_path: Path) -> None:
+def test_a_marker_owns_no_file_of_another_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "mine").write_text("x")
     folder = OutputFolder(tmp_path / "out", FIX)
@@ -204,76 +205,76 @@ def test_a_hard_link_keeps_its_content(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "first"
 
 
-def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_places_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     for path, reason in (
-        ("file", "is no folder"),
-        ("file/deep/er", "is no folder"),
-        ("link", "is a link that leads nowhere"),
-        ("loop/x", "is a link that leads nowhere"),
+        ("file", "got a file at .*file"),
+        ("file/deep/er", "got a file at .*file"),
+        ("link", "got a broken link at .*link"),
+        ("loop/x", "got a broken link at .*loop"),
     ):
-        with pytest.raises(UserError, match=f"expected a folder, .*{reason}; {FIX}"):
+        with pytest.raises(UserError, match=rf"expected a folder, {reason}\. Name another folder"):
             OutputFolder(tmp_path / path, FIX).check(["a"])
-    with pytest.raises(UserError, match=r"expected a folder, .*file is no folder"):
+    with pytest.raises(UserError, match=r"expected a folder, got a file at .*file"):
         output_file(tmp_path / "file/report.json", FIX)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(UserError, match="you may not write into"):
+    with pytest.raises(UserError, match="expected a writable folder, got a read-only one"):
         OutputFolder(tmp_path / "new/deep", FIX).check(["a"])
 
 
-def test_a_disk_that_is_too_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = OutputFolder(tmp_path / "new/deep", FIX)
     with pytest.raises(UserError, match=r"expected about 1000000000000 MB of free space, got \d+"):
         folder.check(["a"], 10**18)
     disk = namedtuple("disk", "f_blocks f_bavail f_frsize f_files f_favail")
     monkeypatch.setattr(os, "statvfs", lambda path: disk(10**9, 10**9, 4096, 100, 1))
-    with pytest.raises(UserError, match=r"room for 2 files, the disk takes 1 more"):
+    with pytest.raises(UserError, match=r"room for 2 files, got room for 1"):
         folder.check(["a", "b"])
     monkeypatch.setattr(os, "statvfs", lambda path: disk(0, 0, 4096, 0, 0))
     assert folder.check(["a", "b"], 10**9) == []
 
 
-def test_a_folder_that_is_ours_as_a_whole(tmp_path: Path) -> None:
+def test_a_folder_that_is_owned_as_a_whole(tmp_path: Path) -> None:
     check_claim(tmp_path / "new", "run", FIX)
     claim_folder(tmp_path / "new", "run")
     (tmp_path / "new/log.txt").write_text("")
     claim_folder(tmp_path / "new", "run")
-    with pytest.raises(UserError, match=r"an empty one or a report, it holds log\.txt"):
+    with pytest.raises(UserError, match=r"an empty one or a report, got one that holds log\.txt"):
         check_claim(tmp_path / "new", "report", FIX)
     other = tmp_path / "other"
     other.mkdir()
     (other / ".DS_Store").write_text("")
     (other / "selections").mkdir()
-    check_claim(other, "run", FIX, besides=["selections"])
-    with pytest.raises(UserError, match="it holds selections"):
+    check_claim(other, "run", FIX, allowed=["selections"])
+    with pytest.raises(UserError, match="holds selections"):
         check_claim(other, "run", FIX)
     (other / "a.tex").write_text("mine")
-    with pytest.raises(UserError, match=r"it holds a\.tex; name another folder"):
+    with pytest.raises(UserError, match=r"holds a\.tex\. Name another folder"):
         check_claim(other, "run", FIX)
     assert sorted(path.name for path in other.iterdir()) == [".DS_Store", "a.tex", "selections"]
-    # Lists of single files in it do not take the mark away.
+    # Owned files in it do not remove the mark.
     OutputFolder(tmp_path / "new", FIX).write({"a.pth": b"x"})
     check_claim(tmp_path / "new", "run", FIX)
 
 
-def test_readers_pass_over_our_files_where_others_lie(tmp_path: Path) -> None:
+def test_readers_skip_owned_files_among_others(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"a layout")
     OutputFolder(tmp_path, FIX).write({"overview.png": b"o", "a.jpg": b"1", "submission.zip": b"z"})
     assert [path.name for path in find_test_layouts(tmp_path).paths] == ["a.png", "b.png"]
-    assert sorted(pictures_by_stem(tmp_path)) == ["a", "b"]
-    # Dropped in under a name of ours, it is a person's.
+    assert sorted(images_by_stem(tmp_path)) == ["a", "b"]
+    # A file of the user under an owned name is the user's.
     (tmp_path / "overview.png").write_bytes(b"a layout of mine")
     assert [path.name for path in find_test_layouts(tmp_path).paths][-1] == "overview.png"
 
 
-def test_a_folder_of_nothing_but_ours_may_be_read(tmp_path: Path) -> None:
+def test_a_folder_of_only_owned_files_may_be_read(tmp_path: Path) -> None:
     OutputFolder(tmp_path, FIX).write({"overview.png": b"o", "a.jpg": b"1", "b.jpg": b"2"})
     (tmp_path / "notes.txt").write_text("")
-    photographs = find_content(tmp_path).photographs
-    assert [photograph.stem for photograph in photographs] == ["a", "b"]
+    photos = find_content(tmp_path).photos
+    assert [photo.stem for photo in photos] == ["a", "b"]
     assert without_own(tmp_path / "absent", [Path("x")]) == [Path("x")]
 
 
@@ -283,14 +284,14 @@ def test_finished_files_outlive_their_process(tmp_path: Path) -> None:
         part.add("b", "1", b"bb")
     (part.path / "b").write_bytes(b"b")  # cut short, as after a power cut
     with (part.path / Partial.LIST).open("ab") as file:
-        file.write(b'["c", "1", 2')  # a kill
+        file.write(b'["c", "1", 2')  # cut short by a kill
     with Partial(tmp_path, "set", "key") as part:
         assert part.has("a", "1") and not part.has("a", "2")
         assert not part.has("b", "1") and not part.has("c", "1")
         part.add("c", "1", b"cc")
     with Partial(tmp_path, "set", "key") as part:
         assert part.has("c", "1")
-        os.rename(part.path / "a", tmp_path / "a")  # moved in by a start that was killed then
+        os.rename(part.path / "a", tmp_path / "a")  # moved in by a start that was then killed
         assert part.has("a", "1") and (part.path / "a").read_bytes() == b"aa"
         part.remove()
         assert part.path.is_dir()  # files are left
@@ -300,7 +301,7 @@ def test_finished_files_outlive_their_process(tmp_path: Path) -> None:
     assert not part.path.exists() and (tmp_path / "a").read_bytes() == b"aa"
 
 
-def test_one_process_draws_a_set(tmp_path: Path) -> None:
+def test_one_process_writes_a_set(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from data.ownership import Partial\n"
         f"with Partial(Path({str(tmp_path)!r}), 'set', 'KEY'): print('in')"
@@ -311,6 +312,6 @@ def test_one_process_draws_a_set(tmp_path: Path) -> None:
             command = [sys.executable, "-c", code.replace("KEY", key)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             assert (done.stdout == "in\n") is entered, done.stderr
-            assert entered or "another process draws" in done.stderr
+            assert entered or "another process that writes" in done.stderr
         assert Partial(tmp_path, "set", "other").others()[0].path == part.path
         assert part.others() == []

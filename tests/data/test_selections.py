@@ -69,10 +69,10 @@ def test_missing_file_names_the_command(tmp_path: Path) -> None:
     assert f"python -m tools.filter_dataset --input_path DIR --output_path {tmp_path}" in str(
         caught.value
     )
-    assert "selection_1.txt is not there" in str(caught.value)
+    assert "selection_1.txt: expected the list of stems of selection_1" in str(caught.value)
 
 
-def test_files_that_select_nothing(tmp_path: Path) -> None:
+def test_lists_without_a_match_are_errors(tmp_path: Path) -> None:
     _write(tmp_path, "selection_1", "# nothing\n")
     with pytest.raises(UserError, match="at least one stem"):
         read_selection(tmp_path, "selection_1")
@@ -84,12 +84,14 @@ def test_files_that_select_nothing(tmp_path: Path) -> None:
         read_selection(tmp_path, "selection_1")
 
 
-def test_other_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one of total, selection_1, selection_2: selection_3"):
+def test_other_subsets_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="one of total, selection_1, selection_2, got 'selection_3'"
+    ):
         read_selection(tmp_path, "selection_3")
 
 
-def test_only_a_dataset_without_any_list_is_cleaned_unasked(tmp_path: Path) -> None:
+def test_lists_are_made_unasked_only_for_a_dataset_without_any(tmp_path: Path) -> None:
     wanted = ("total", "selection_2", "selection_1", "selection_2")
     assert subsets_to_make(tmp_path, wanted) == ["selection_2", "selection_1"]
     assert subsets_to_make(tmp_path, ("total",)) == []
@@ -97,7 +99,7 @@ def test_only_a_dataset_without_any_list_is_cleaned_unasked(tmp_path: Path) -> N
     assert subsets_to_make(tmp_path, wanted) == []
 
 
-def test_a_run_s_own_lists_go_before_the_dataset_s(tmp_path: Path) -> None:
+def test_lists_of_the_run_take_precedence_over_the_dataset(tmp_path: Path) -> None:
     dataset, own = tmp_path / "dataset", tmp_path / "run/selections"
     dataset.mkdir()
     own.mkdir(parents=True)
@@ -119,7 +121,7 @@ ODD_NAMES = [
 
 
 def _random_name(generator: random.Random) -> str:
-    """A name as Python reads it from a folder: any bytes but NUL and the slash."""
+    """Return a name as Python reads it from a folder: any bytes except NUL and the slash."""
     kinds = ["ascii", "bytes", "odd"]
     parts = []
     for _ in range(generator.randint(1, 6)):
@@ -134,7 +136,7 @@ def _random_name(generator: random.Random) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def test_any_name_comes_back_from_a_list(tmp_path: Path) -> None:
+def test_any_name_survives_a_list(tmp_path: Path) -> None:
     generator = random.Random(0)
     names = [*ODD_NAMES, *(_random_name(generator) for _ in range(3000))]
     for name in names:
@@ -147,7 +149,7 @@ def test_any_name_comes_back_from_a_list(tmp_path: Path) -> None:
     assert read_stems(path) == set(names)
 
 
-def test_any_name_comes_back_from_a_table(tmp_path: Path) -> None:
+def test_any_name_survives_a_table(tmp_path: Path) -> None:
     generator = random.Random(1)
     names = [*ODD_NAMES, *(_random_name(generator) for _ in range(1000))]
     text = io.StringIO()
@@ -160,7 +162,7 @@ def test_any_name_comes_back_from_a_table(tmp_path: Path) -> None:
     assert stem_to_cell(" a\n#b") == " a\n#b"
 
 
-def test_ordinary_names_are_lines_as_they_are() -> None:
+def test_ordinary_names_are_plain_lines() -> None:
     for name in (
         "a",
         "湖 one",
@@ -176,13 +178,13 @@ def test_ordinary_names_are_lines_as_they_are() -> None:
         assert stem_to_line(name) == name
 
 
-def test_lists_of_other_systems() -> None:
+def test_lists_of_other_operating_systems() -> None:
     assert parse_stems("a\r\nb\rc\n\n  d \n# e\n#\n") == {"a", "b", "c", "d"}
     assert parse_stems('"a b"\n"a\\u0020"\n') == {"a b", "a "}
     assert parse_stems(unicodedata.normalize("NFD", "été")) == {"été"}
 
 
-def test_names_that_match_nothing_are_explained() -> None:
+def test_names_without_a_match_are_explained() -> None:
     reasons = explain_misses(
         ["Lake", "a.jpg", "imgs/b.png", "D:\\x\\b", "broken", "gone", "gone2", "gone3", "gone4",
          "b (1)", "b - Copy", "a,0,reason"],
@@ -191,16 +193,16 @@ def test_names_that_match_nothing_are_explained() -> None:
     )  # fmt: skip
     assert set(reasons) == {
         "4 not in this dataset (gone, gone2, gone3, ...)",
-        "3 in another spelling or of another copy (Lake, b (1), b - Copy)",
+        "3 with another spelling or copy number (Lake, b (1), b - Copy)",
         "2 with a folder (D:\\x\\b, imgs/b.png)",
         "1 with a suffix (a.jpg)",
-        "1 of pairs that are bad (broken)",
-        "1 with more than a name in the line (a,0,reason)",
+        "1 of bad pairs (broken)",
+        "1 with more than a name on the line (a,0,reason)",
     }
     assert reasons[0].startswith("4 ")
 
 
-def test_names_that_match_nothing_are_counted(tmp_path: Path) -> None:
+def test_names_without_a_match_are_counted(tmp_path: Path) -> None:
     _write(tmp_path, "selection_1", "a\nb\nc.jpg\nbad\n")
     pairs = _pairs("a", "b", "c")
     assert find_misses(pairs, tmp_path, "total") is None
@@ -217,12 +219,12 @@ def test_names_that_match_nothing_are_counted(tmp_path: Path) -> None:
     require_matches(Missed(path, 1, 1, (), bad=1), 0)
 
 
-def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_lists_are_errors(tmp_path: Path) -> None:
     path = selection_path(tmp_path, "total")
     path.symlink_to("total.txt")
     with pytest.raises(UserError, match=r"total\.txt: expected .* leads back to itself"):
         read_selection(tmp_path, "total")
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match="needs its list of stems"):
+    with pytest.raises(UserError, match="expected the list of stems of total"):
         read_selection(tmp_path, "total")

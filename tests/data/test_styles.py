@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.folders import find_pairs, pictures_by_stem
-from data.loader import read_layout
+from data.folders import find_pairs
+from data.listing import images_by_stem
+from data.reading import read_layout
 from data.styles import (
     StyleTable,
     build_layout_index,
@@ -33,8 +34,8 @@ def test_table_is_found(tmp_path: Path, name: str) -> None:
         assert find_style_table(layouts, labels, root) == (found, [])
 
 
-def test_a_table_of_other_layouts_is_passed_over(tmp_path: Path) -> None:
-    """One that names a single layout is theirs, and lacks the others."""
+def test_a_table_of_other_layouts_is_skipped(tmp_path: Path) -> None:
+    """A table that names one of the layouts is used, and lacks the others."""
     labels, root = tmp_path / "set/labels", tmp_path / "root"
     labels.mkdir(parents=True)
     root.mkdir()
@@ -64,11 +65,11 @@ def test_windows_paths(tmp_path: Path, encoding: str) -> None:
     path.write_bytes(json.dumps(table).encode(encoding))
     read = read_style_table(path)
     assert read == {"a": "x", "b": "y"}
-    # a name of Linux may hold a backslash too
-    photographs = {"x": Path("x.jpg"), "odd\\y": Path("odd\\y.jpg")}
+    # names on Linux may hold backslashes too
+    photos = {"x": Path("x.jpg"), "odd\\y": Path("odd\\y.jpg")}
     layouts = [Path("a.png"), Path("q\\b.png")]
-    styles = styles_from_table(StyleTable(path, read), layouts, photographs)
-    assert styles == [photographs["x"], photographs["odd\\y"]]
+    styles = styles_from_table(StyleTable(path, read), layouts, photos)
+    assert styles == [photos["x"], photos["odd\\y"]]
 
 
 def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
         ('[["a.png", "b.jpg"]]', "one JSON object"),
         ('"a.png"', "one JSON object"),
         ('{"a.png": 3}', "one JSON object"),
-        ('{"a.png": "b.jpg", "a": "c.jpg"}', "one photograph for a, got both b and c"),
+        ('{"a.png": "b.jpg", "a": "c.jpg"}', "one photo for a, got both b and c"),
     ],
 )
 def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
@@ -105,17 +106,17 @@ def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
 def test_styles_from_table(tmp_path: Path) -> None:
     for name in ("x.jpg", "y.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    photographs = pictures_by_stem(tmp_path)
+    photos = images_by_stem(tmp_path)
     layouts = [Path("labels/b.png"), Path("labels/a.png")]
 
     def choose(entries: dict[str, str]) -> list[Path]:
-        return styles_from_table(StyleTable(Path("t.json"), entries), layouts, photographs)
+        return styles_from_table(StyleTable(Path("t.json"), entries), layouts, photos)
 
     styles = choose({"a": "x", "b": "y", "c": "gone"})
     assert [path.name for path in styles] == ["y.png", "x.jpg"]
     with pytest.raises(UserError, match=r"got none for 1 of 2 \(b\.png\)\. Add"):
         choose({"a": "x"})
-    with pytest.raises(UserError, match=r"got 1 that are not \(gone\) .* --img_path"):
+    with pytest.raises(UserError, match=r"got 1 that are missing \(gone\)\. Check --img_path"):
         choose({"a": "x", "b": "gone"})
 
 
@@ -132,12 +133,12 @@ def test_nearest_layout(make_dataset: Callable[..., Path], workers: int) -> None
     for pair in pairs[::7]:
         layout = read_layout(pair.label_path)
         assert index.nearest(layout) == pair.image_path
-        # A tenth of it changed, at another size.
+        # 10% of it changed, at another size.
         layout[:3] = 28
         assert index.nearest(np.repeat(layout, 3, axis=1)) == pair.image_path
 
 
-def test_place_counts_and_the_first_of_equals_is_taken(make_dataset: Callable[..., Path]) -> None:
+def test_position_counts_and_the_first_of_equals_is_used(make_dataset: Callable[..., Path]) -> None:
     root = make_dataset(4)
     sky_above = np.zeros((24, 32), dtype=np.uint8)
     sky_above[:12] = 1
@@ -145,24 +146,24 @@ def test_place_counts_and_the_first_of_equals_is_taken(make_dataset: Callable[..
         "0123", [sky_above[::-1], sky_above, sky_above, 1 - sky_above], strict=True
     ):
         Image.fromarray(np.ascontiguousarray(layout)).save(
-            root / f"train/labels/picture 00{name}.png"
+            root / f"train/labels/photo 00{name}.png"
         )
     index = build_layout_index(find_pairs(root).pairs, classes=2)
-    assert index.nearest(sky_above.astype(np.int32)).stem == "picture 001"
-    with pytest.raises(ValueError, match=r"ids must be 0\.\.1"):
+    assert index.nearest(sky_above.astype(np.int32)).stem == "photo 001"
+    with pytest.raises(ValueError, match=r"ids: expected 0\.\.1"):
         index.nearest(np.full((4, 4), 2, dtype=np.int32))
 
 
 def test_unknown_is_a_class_of_the_index(make_dataset: Callable[..., Path]) -> None:
     root = make_dataset(2, classes=3)
     Image.fromarray(np.full((24, 32), 255, dtype=np.uint8)).save(
-        root / "train/labels/picture 001.png"
+        root / "train/labels/photo 001.png"
     )
     index = build_layout_index(find_pairs(root).pairs, classes=3, unknown_label=255)
     assert index.features.shape == (2, 48 * 4)
-    assert index.nearest(np.full((8, 8), 3, dtype=np.int32)).stem == "picture 001"
+    assert index.nearest(np.full((8, 8), 3, dtype=np.int32)).stem == "photo 001"
 
 
 def test_no_pairs() -> None:
-    with pytest.raises(UserError, match="needs training pairs"):
+    with pytest.raises(UserError, match="expected training pairs, got none"):
         build_layout_index([])

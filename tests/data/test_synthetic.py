@@ -1,4 +1,4 @@
-"""Drawn landscapes: reproducible, layouts that look like layouts, styles that leave them alone."""
+"""Synthetic landscapes: reproducible, with large regions; styles do not change layouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from data.classes import CONTEST_CLASSES
 from data.folders import find_pairs, find_test_layouts
 from data.labels import read_label
-from data.synthetic import STYLES, draw_pair, scene_of, style_of
+from data.synthetic import STYLES, render_pair, scene_of, style_of
 from data.synthetic.canvas import without_specks
 from data.synthetic.dataset import MARKER, TABLE, DemoSet, write_dataset
 from data.synthetic.ground import Camera, Ground
@@ -30,11 +30,11 @@ Pair = tuple[np.ndarray, np.ndarray, str]
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    return [draw_pair(0, index, HEIGHT, WIDTH) for index in range(60)]
+    return [render_pair(0, index, HEIGHT, WIDTH) for index in range(60)]
 
 
 def first_of(scene: str) -> int:
-    """The first pair of seed 0 that shows this kind of scene."""
+    """Return the first pair of seed 0 with this scene."""
     return next(index for index in range(1000) if scene_of(0, index) == scene)
 
 
@@ -45,13 +45,13 @@ def test_arrays(pairs: list[Pair]) -> None:
         assert style in STYLES
 
 
-def test_a_pair_depends_on_seed_and_index_alone(pairs: list[Pair]) -> None:
+def test_a_pair_depends_only_on_seed_and_index(pairs: list[Pair]) -> None:
     for index in (7, 3):
-        image, layout, style = draw_pair(0, index, HEIGHT, WIDTH)
+        image, layout, style = render_pair(0, index, HEIGHT, WIDTH)
         np.testing.assert_array_equal(image, pairs[index][0])
         np.testing.assert_array_equal(layout, pairs[index][1])
         assert style == pairs[index][2] == style_of(0, index)
-    other_seed, _, _ = draw_pair(1, 7, HEIGHT, WIDTH)
+    other_seed, _, _ = render_pair(1, 7, HEIGHT, WIDTH)
     assert (other_seed != pairs[7][0]).mean() > 0.5
 
 
@@ -59,7 +59,7 @@ def test_many_classes_and_no_id_out_of_range(pairs: list[Pair]) -> None:
     shares = np.bincount(np.concatenate([layout.ravel() for _, layout, _ in pairs]), minlength=29)
     assert len(shares) == len(CONTEST_CLASSES)
     shares = shares / shares.sum()
-    # A class that fills a thousandth of the pixels is there to be learnt.
+    # A class of 0.1% of the pixels can be learned.
     assert (shares > 0.001).sum() >= 16
     assert (shares > 0).sum() >= 20
     assert 0.15 < shares[SKY] < 0.45
@@ -86,14 +86,14 @@ def test_the_sky_is_above_the_land(pairs: list[Pair]) -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_styles_change_colours_and_not_the_layout(scene: str) -> None:
+def test_styles_change_the_colors_but_not_the_layout(scene: str) -> None:
     index = first_of(scene)
-    drawn = {style: draw_pair(0, index, HEIGHT, WIDTH, style) for style in STYLES}
-    layouts = [layout for _, layout, _ in drawn.values()]
+    rendered = {style: render_pair(0, index, HEIGHT, WIDTH, style) for style in STYLES}
+    layouts = [layout for _, layout, _ in rendered.values()]
     for layout in layouts[1:]:
         np.testing.assert_array_equal(layout, layouts[0])
-    assert [name for _, _, name in drawn.values()] == list(STYLES)
-    means = {style: image.reshape(-1, 3).mean(axis=0) for style, (image, _, _) in drawn.items()}
+    assert [name for _, _, name in rendered.values()] == list(STYLES)
+    means = {style: image.reshape(-1, 3).mean(axis=0) for style, (image, _, _) in rendered.items()}
     for one in STYLES:
         for other in STYLES:
             assert one == other or np.abs(means[one] - means[other]).max() > 4, (one, other)
@@ -104,8 +104,8 @@ def test_styles_change_colours_and_not_the_layout(scene: str) -> None:
 @pytest.mark.parametrize("scene", SCENES)
 def test_the_scene_is_the_same_at_every_size(scene: str) -> None:
     index = first_of(scene)
-    _, small, _ = draw_pair(0, index, HEIGHT, WIDTH)
-    _, large, _ = draw_pair(0, index, 2 * HEIGHT, 2 * WIDTH)
+    _, small, _ = render_pair(0, index, HEIGHT, WIDTH)
+    _, large, _ = render_pair(0, index, 2 * HEIGHT, 2 * WIDTH)
     halved = cv2.resize(large, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
     assert (halved == small).mean() > 0.9
     assert set(np.unique(large)) ^ set(np.unique(small)) <= {
@@ -119,17 +119,17 @@ def test_water_mirrors_the_sky() -> None:
     lake = CONTEST_CLASSES.index("lake")
     means = {}
     for style in ("noon", "sunset"):
-        image, layout, _ = draw_pair(0, index, HEIGHT, WIDTH, style)
+        image, layout, _ = render_pair(0, index, HEIGHT, WIDTH, style)
         means[style] = image[layout == lake].mean(axis=0)
     red, blue = 0, 2
     assert means["noon"][blue] > means["noon"][red]
     assert means["sunset"][red] > means["sunset"][blue]
 
 
-def test_common_classes_differ_in_colour() -> None:
-    drawn = [draw_pair(0, index, HEIGHT, WIDTH, "noon") for index in range(30)]
-    pixels = np.concatenate([image.reshape(-1, 3) for image, _, _ in drawn])
-    ids = np.concatenate([layout.ravel() for _, layout, _ in drawn])
+def test_common_classes_differ_in_color() -> None:
+    rendered = [render_pair(0, index, HEIGHT, WIDTH, "noon") for index in range(30)]
+    pixels = np.concatenate([image.reshape(-1, 3) for image, _, _ in rendered])
+    ids = np.concatenate([layout.ravel() for _, layout, _ in rendered])
     names = ("sky", "tree", "sand", "grass", "sea", "earth", "mountain")
     means = [pixels[ids == CONTEST_CLASSES.index(name)].mean(axis=0) for name in names]
     for i, one in enumerate(means):
@@ -137,7 +137,7 @@ def test_common_classes_differ_in_colour() -> None:
             assert np.abs(one - other).max() > 12
 
 
-def test_scenes_and_styles_all_come() -> None:
+def test_all_scenes_and_styles_occur() -> None:
     assert {scene_of(0, index) for index in range(200)} == set(SCENES)
     assert {style_of(0, index) for index in range(100)} == set(STYLES)
 
@@ -145,20 +145,20 @@ def test_scenes_and_styles_all_come() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (60, 200), (200, 60), (33, 47)])
 def test_other_shapes(size: tuple[int, int]) -> None:
     for index in range(4):
-        image, layout, _ = draw_pair(3, index, *size)
+        image, layout, _ = render_pair(3, index, *size)
         assert image.shape == (*size, 3) and layout.shape == size
 
 
-def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="style must be one of noon"):
-        draw_pair(0, 0, HEIGHT, WIDTH, "dawn")
+def test_arguments_out_of_range() -> None:
+    with pytest.raises(ValueError, match="style: expected one of noon"):
+        render_pair(0, 0, HEIGHT, WIDTH, "dawn")
     with pytest.raises(ValueError, match=r"32\.\.4096"):
-        draw_pair(0, 0, 16, WIDTH)
+        render_pair(0, 0, 16, WIDTH)
     with pytest.raises(ValueError):
-        draw_pair(-1, 0, HEIGHT, WIDTH)
+        render_pair(-1, 0, HEIGHT, WIDTH)
 
 
-def test_specks_go_to_their_neighbours() -> None:
+def test_specks_become_the_nearest_class() -> None:
     layout = np.full((80, 100), 3, np.uint8)
     layout[:, 50:] = 7
     layout[10, 10] = 7
@@ -173,7 +173,7 @@ def test_specks_go_to_their_neighbours() -> None:
     assert (cleaned == layout).sum() == layout.size - 3
 
 
-def test_the_camera_sees_flat_land_where_it_lies() -> None:
+def test_the_camera_projects_flat_land() -> None:
     camera = Camera(120, 160, eye=10.0, horizon=0.4, focal=1.0, near=5.0, far=5000.0)
     ground = Ground(camera, Noise(stream(0, 0, "test")))
     ground.cover("grass", 1.0)
@@ -194,7 +194,7 @@ def test_the_camera_sees_flat_land_where_it_lies() -> None:
 def test_near_land_hides_far_land() -> None:
     camera = Camera(120, 160, eye=10.0, horizon=0.4, focal=1.0, near=5.0, far=5000.0)
     ground = Ground(camera, Noise(stream(0, 0, "test")))
-    # A wall 50 metres away, higher than the eye, in the picture's left half.
+    # A wall 50 meters away, higher than the eye, in the image's left half.
     wall = (np.abs(ground.z - 50) < 3) & (ground.x < 0)
     ground.height = np.where(wall, 30.0, 0.0).astype(np.float32)
     view = ground.view()
@@ -214,25 +214,25 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_dataset_is_in_the_contests_form(tmp_path: Path) -> None:
+def test_the_dataset_has_the_contests_form(tmp_path: Path) -> None:
     root = tmp_path / "new" / "demo"
     assert write_dataset(root, WANTED, 1, None) == 5
     pairs = find_pairs(root)
     assert len(pairs.pairs) == 3 and not pairs.images_without_label
     for index, pair in enumerate(pairs.pairs):
-        image, layout, _ = draw_pair(5, index, 48, 64)
+        image, layout, _ = render_pair(5, index, 48, 64)
         with Image.open(pair.label_path) as label:
             assert label.mode == "I;16" and label.size == (64, 48)
             np.testing.assert_array_equal(np.array(label), layout)
         np.testing.assert_array_equal(read_label(pair.label_path), layout)
-        with Image.open(pair.image_path) as photograph:
-            assert photograph.format == "JPEG" and photograph.mode == "RGB"
-            # Red and blue would be swapped by the wrong channel order.
-            error = np.array(photograph).astype(int) - image
+        with Image.open(pair.image_path) as photo:
+            assert photo.format == "JPEG" and photo.mode == "RGB"
+            # A wrong channel order would swap red and blue.
+            error = np.array(photo).astype(int) - image
             assert np.abs(error).mean() < 6
     tests = find_test_layouts(root).paths
     assert len(tests) == 2
-    np.testing.assert_array_equal(read_label(tests[0]), draw_pair(5, 3, 48, 64)[1])
+    np.testing.assert_array_equal(read_label(tests[0]), render_pair(5, 3, 48, 64)[1])
     assert not (root / "val" / "imgs").exists()
     table = json.loads((root / TABLE).read_text())
     assert sorted(table) == sorted(path.name for path in tests)
@@ -240,16 +240,16 @@ def test_dataset_is_in_the_contests_form(tmp_path: Path) -> None:
     assert json.loads((root / MARKER).read_text()) == asdict(WANTED)
 
 
-def test_table_takes_turns_among_the_styles() -> None:
+def test_the_table_cycles_through_the_styles() -> None:
     wanted = replace(WANTED, count=60, test_count=10)
     table = wanted.table()
     stems = {wanted.stem(index) + ".jpg": style_of(5, index) for index in range(60)}
-    styles = [stems[photograph] for photograph in table.values()]
+    styles = [stems[photo] for photo in table.values()]
     assert sorted(styles[:5]) == sorted(STYLES) == sorted(styles[5:])
     assert table == wanted.table()
 
 
-def test_a_complete_folder_is_left_alone(tmp_path: Path) -> None:
+def test_a_complete_folder_is_not_changed(tmp_path: Path) -> None:
     write_dataset(tmp_path, WANTED, 1, None)
     before = {path: os.stat(path).st_mtime_ns for path in tmp_path.rglob("*.*g")}
     assert write_dataset(tmp_path, WANTED, 1, None) == 0
@@ -269,18 +269,18 @@ def test_an_interrupted_set_is_completed(tmp_path: Path) -> None:
         write_dataset(broken, WANTED, 1, stop)
     assert 0 < len(list(broken.rglob("*.jpg"))) < 3
     assert not list(broken.rglob("*.tmp"))
-    # As a process that was killed in the middle of a write would leave it.
+    # As after a kill in the middle of a write.
     (broken / "train/imgs/.demo_5_000001.jpg.42.tmp").write_bytes(b"half")
     next(broken.rglob("*.jpg")).unlink()
     assert write_dataset(broken, WANTED, 1, None) == 4
     assert contents(broken) == contents(whole)
 
 
-def test_what_a_person_has_changed_in_it_stays(tmp_path: Path) -> None:
+def test_changes_of_the_user_are_kept(tmp_path: Path) -> None:
     write_dataset(tmp_path, WANTED, 1, None)
     label, table = tmp_path / "train/labels/demo_5_000001.png", tmp_path / TABLE
     mine = {
-        label: b"repainted",
+        label: b"edited",
         table: b"{}",
         tmp_path / "train/imgs/.demo_notes": b"mine",
         tmp_path / "train/imgs/.demo_5_000001.jpg.tmp": b"mine too",
@@ -302,7 +302,7 @@ def test_workers_do_not_change_the_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train/imgs/holiday.jpg", MARKER])
-def test_somebody_elses_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_the_user_is_rejected(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
@@ -311,15 +311,15 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path, name: str) -> None:
     assert contents(tmp_path) == before
 
 
-def test_another_set_is_refused(tmp_path: Path) -> None:
+def test_another_set_is_rejected(tmp_path: Path) -> None:
     write_dataset(tmp_path, WANTED, 1, None)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match="count 3 there, 4 asked"):
+    with pytest.raises(UserError, match="count 3 instead of 4"):
         write_dataset(tmp_path, replace(WANTED, count=4), 1, None)
     assert contents(tmp_path) == before
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "inside"):
         with pytest.raises(UserError, match="folder"):
@@ -329,7 +329,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"count": 0}, {"test_count": 0}, {"seed": -1}, {"height": 8}, {"width": 9999}]
 )
-def test_impossible_sets(tmp_path: Path, change: dict[str, int]) -> None:
+def test_sets_out_of_range_are_rejected(tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(UserError, match=next(iter(change.values())).__str__()):
         write_dataset(tmp_path / "demo", replace(WANTED, **change), 1, None)
     assert not (tmp_path / "demo").exists()

@@ -5,11 +5,11 @@ import pytest
 
 from data.transforms import (
     crop,
-    denormalise,
+    denormalize,
     flip,
     instance_edges,
     map_unknown,
-    normalise,
+    normalize,
     resize_image,
     resize_layout,
 )
@@ -31,29 +31,29 @@ def test_each_axis_is_filtered_by_its_own_scale() -> None:
     assert resize_image(stripes, 32, 16)[:, 2:-2].std() < 3
 
 
-def test_layout_and_image_stay_together() -> None:
+def test_layout_and_image_stay_registered() -> None:
     layout = np.zeros((60, 90), dtype=np.int32)
     layout[:, 31:] = 1
     layout[23:, :] += 2
     image = np.repeat((layout * 60).astype(np.uint8)[..., None], 3, axis=-1)
     for height, width in ((20, 30), (40, 51), (97, 200)):
         small = resize_layout(layout, height, width)
+        assert small.shape == (height, width)
         assert small.dtype == np.int32 and set(np.unique(small)) <= {0, 1, 2, 3}
         pixels = resize_image(image, height, width)[..., 0].astype(float)
-        # Where the photograph is half way between two values lies within half a pixel of the
-        # layout's border.
+        # The photo's edge is within 0.6 pixels of the layout's border.
         row = np.argmax(small[:, 0] == 2)
         column = np.argmax(small[0] == 1)
         assert abs(np.interp(60, pixels[row - 2 : row + 2, 0], [-1.5, -0.5, 0.5, 1.5])) <= 0.6
         assert abs(np.interp(30, pixels[0, column - 2 : column + 2], [-1.5, -0.5, 0.5, 1.5])) <= 0.6
 
 
-def test_layout_pixel_is_the_nearest_centre() -> None:
+def test_layout_pixel_is_the_nearest_center() -> None:
     layout = np.arange(10, dtype=np.int32)[None].repeat(10, axis=0)
     assert resize_layout(layout, 10, 5)[0].tolist() == [1, 3, 5, 7, 9]
     assert resize_layout(layout, 10, 3)[0].tolist() == [1, 5, 8]
     assert resize_layout(layout, 10, 20)[0].tolist() == [value // 2 for value in range(20)]
-    # Neither side is favoured, but where a centre falls between two pixels.
+    # Symmetric, unless a center falls between two pixels.
     for width in (4, 7, 9, 13):
         mirrored = resize_layout(layout[:, :9][:, ::-1], 10, width)[:, ::-1]
         assert (mirrored == resize_layout(layout[:, :9], 10, width)).all()
@@ -88,13 +88,14 @@ def test_flip_and_crop() -> None:
     assert flip(array)[0].tolist() == [5, 4, 3, 2, 1, 0]
     assert crop(array, 1, 2, 2, 3).tolist() == [[8, 9, 10], [14, 15, 16]]
     for top, left in ((-1, 0), (3, 0), (0, 4)):
-        with pytest.raises(ValueError, match="a crop must lie inside 4 x 6"):
+        with pytest.raises(ValueError, match="crop: expected a window inside 4 x 6"):
             crop(array, top, left, 2, 3)
 
 
 def test_edges_mark_both_sides_of_every_border() -> None:
     instances = np.random.default_rng(0).integers(0, 2, (7, 9))
     edges = instance_edges(instances)
+    assert edges.shape == (7, 9) and edges.dtype == np.uint8
     for row in range(7):
         for column in range(9):
             around = [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
@@ -106,10 +107,10 @@ def test_edges_mark_both_sides_of_every_border() -> None:
             assert edges[row, column] == differs
 
 
-def test_normalise_is_undone_exactly() -> None:
+def test_normalize_is_undone_exactly() -> None:
     levels = np.arange(256, dtype=np.uint8)
-    scaled = normalise(levels)
+    scaled = normalize(levels)
     assert scaled.dtype == np.float32
     assert scaled[0] == -1 and scaled[255] == 1 and np.isclose(scaled[51], -0.6)
-    assert (denormalise(scaled) == levels).all()
-    assert denormalise(np.array([-1.5, 1.2], dtype=np.float32)).tolist() == [0, 255]
+    assert (denormalize(scaled) == levels).all()
+    assert denormalize(np.array([-1.5, 1.2], dtype=np.float32)).tolist() == [0, 255]

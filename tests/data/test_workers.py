@@ -17,7 +17,7 @@ from data.workers import ProcessPool, run_all
 from options.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Helpers import a function by its module's name, and no module of tests is on their path.
+# Helpers import a function by module name, and test modules are not on their path.
 SOURCE = """
 import os, signal, sys, time
 
@@ -27,7 +27,7 @@ def adder(offset):
             raise ValueError("one thousand and one")
         if value == 1002:
             from options.errors import UserError
-            raise UserError("rule: value; mend")
+            raise UserError("rule: value; fix")
         if value == 1003:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
@@ -86,8 +86,8 @@ def test_no_items(tasks: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_users_errors_come_back_as_they_are(tasks: ModuleType, workers: int) -> None:
-    with pytest.raises(UserError, match=r"^rule: value; mend$"):
+def test_user_errors_come_back_unchanged(tasks: ModuleType, workers: int) -> None:
+    with pytest.raises(UserError, match=r"^rule: value; fix$"):
         run_all(tasks.adder, (0,), [1002] * 40, workers=workers)
 
 
@@ -129,12 +129,12 @@ def test_helpers_end_with_a_forgotten_pool(tasks: ModuleType) -> None:
     ],
     ids=["Ctrl-C", "kill"],
 )
-def test_stopped_program_leaves_no_helper(
+def test_a_stopped_program_leaves_no_helper(
     tasks: ModuleType, tmp_path: Path, stop: Callable[[subprocess.Popen[bytes]], None], status: int
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    # No guard for __main__: helpers must not run the main program anew.
+    # Without a guard for __main__: helpers must not run the main program again.
     program = tmp_path / "program.py"
     program.write_text(
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"

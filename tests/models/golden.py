@@ -1,12 +1,12 @@
-"""Runs a network of the project on a golden's inputs and compares all that the golden holds.
+"""Runs a network on the inputs of a golden and compares its results with the golden.
 
     part = Part("encoder")
     check_network(load("encoder"), StyleEncoder(channels=4, latent_size=16), part, forward)
 
-Allowed differences: 1e-4 absolute for outputs (relative for losses above 1), 1e-3 of the norm for
-gradients and for the state after updates. The change that the updates made is held to a tenth of
-its norm, and so shows a wrong rate or rule: without momentum Adam moves a weight by nearly the full
-rate whatever its gradient's size, and rounding decides the sign of the smallest gradients.
+Limits: 1e-4 absolute for outputs (relative for losses above 1), 1e-3 of the norm for gradients and
+for the state after updates, 2e-2 of the norm for the change by the updates. The limit of the change
+is loose, but shows a wrong rate or rule: without momentum Adam changes a weight by nearly the full
+rate whatever the size of its gradient, and rounding decides the sign of the smallest gradients.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from jittor import nn
 from numpy.typing import NDArray
 
 from data.transforms import instance_edges
-from models.layout import Layout
-from models.published import BATCH_COUNT, Family, from_published, published_names, to_published
+from models.layouts.layout import Layout
 from tests.reference.goldens import Golden
-from training.variables import assign_arrays
+from weights.published_names import (
+    BATCH_COUNT,
+    Family,
+    from_published,
+    published_names,
+    to_published,
+)
+from weights.variables import assign_arrays
 
 LIMITS = {"out": 1e-4, "grad": 1e-3, "after": 1e-3, "change": 2e-2}
 
@@ -35,14 +41,14 @@ Forward = Callable[[nn.Module, Vars], Vars]
 
 @dataclass(frozen=True)
 class Part:
-    """A network of a family, or its layer that stands at `name`, published at `published`."""
+    """A network of a family, or its layer `name`, published as `published`."""
 
     family: Family
     name: str = ""
     published: str = ""
 
     def load(self, network: nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
-        """Give the network a state with published names, strictly."""
+        """Loads a state with published names, strictly."""
         whole = {self.published + name: array for name, array in state.items()}
         own = from_published(self.family, whole)
         arrays = {name.removeprefix(self.name): array for name, array in own.items()}
@@ -66,15 +72,15 @@ class Part:
 
 @dataclass(frozen=True)
 class OwnPart:
-    """A network of which the golden has the project's names, torch's own layers' apart.
+    """A network whose golden has the project's names, except for the layers of torch.
 
-    Parameters whose names begin with one of `unused` have no gradients, nor have their entries.
+    Parameters whose names begin with one of `unused` have no gradients and no entries in grad.
     """
 
     unused: tuple[str, ...] = ()
 
     def load(self, network: nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
-        """Give the network a state, strictly."""
+        """Loads a state, strictly."""
         own = {_name_as_torch(name): var for name, var in _without_flags(network).items()}
         assign_arrays(own, state, "the golden")
 
@@ -92,7 +98,7 @@ class OwnPart:
 
 
 def _name_as_torch(name: str) -> str:
-    """Norms have a weight and a bias, and a convolution reflects by itself."""
+    """The golden's name: torch's norms have weight and bias, its convolutions pad by themselves."""
     for ours, theirs in ((".scale", ".weight"), (".shift", ".bias"), (".conv.", ".")):
         name = name.replace(ours, theirs)
     return name
@@ -103,18 +109,18 @@ def _without_flags(network: nn.Module) -> Vars:
 
 
 class Planes:
-    """A layout of which a golden gives the planes themselves, which may have gradients."""
+    """A layout given by its planes, which may have gradients."""
 
     def __init__(self, planes: jt.Var) -> None:
         self.planes = planes
         self.size = tuple(planes.shape[2:])
 
-    def feature(self, *, by_picture: bool = False) -> jt.Var:
+    def feature(self, *, by_image: bool = False) -> jt.Var:
         return self.planes
 
 
 def layout_of(golden: Golden, prefix: str = "") -> Layout:
-    """The layout that a golden's ids, and instances where there are any, stand for."""
+    """The layout of a golden's ids, and of its instances if it has any."""
     edges = None
     if f"in/{prefix}instances" in golden.shapes:
         instances = golden.get(f"in/{prefix}instances")
@@ -124,19 +130,19 @@ def layout_of(golden: Golden, prefix: str = "") -> Layout:
 
 
 def inputs_of(golden: Golden) -> Vars:
-    """The golden's floating point inputs, cotangents too."""
+    """The floating-point inputs of the golden, cotangents included."""
     arrays = golden.section("in")
     return {name: jt.array(array) for name, array in arrays.items() if array.dtype.kind == "f"}
 
 
 def gradients(loss: jt.Var, of: Mapping[str, jt.Var]) -> Vars:
-    """The gradients of a scalar, as results of the golden's section grad."""
+    """The gradients of a scalar, as results of the section grad."""
     found = jt.grad(loss, list(of.values()))
     return {f"grad/{name}": gradient for name, gradient in zip(of, found, strict=True)}
 
 
 def weigh(outputs: Vars, inputs: Vars) -> jt.Var:
-    """The scalar whose gradients a golden holds: outputs times their cotangents, summed."""
+    """The scalar whose gradients a golden holds: the sum of outputs times cotangents."""
     terms = [(value * inputs[f"cotangent.{name}"]).sum() for name, value in outputs.items()]
     return sum(terms[1:], start=terms[0])
 
@@ -148,9 +154,9 @@ def check_network(
     forward: Forward,
     wanted: Iterable[str] = (),
 ) -> dict[str, float]:
-    """A training pass with gradients and new buffers, then an evaluation pass, against the golden.
+    """Compares a training pass with its gradients and buffers, and an evaluation pass.
 
-    `wanted` are the inputs whose gradients it holds.
+    `wanted` names the inputs whose gradients the golden holds.
     """
     part.load(network, golden.section("state"))
     network.train()
@@ -170,14 +176,14 @@ def check_network(
 
 
 def fetch(results: Vars) -> Arrays:
-    """The values of all results, computed in one go."""
+    """The values of all results, computed together."""
     return dict(zip(results, jt.fetch_sync(list(results.values())), strict=True))
 
 
 def check(golden: Golden, results: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Compare results with all that the golden holds; returns the greatest difference a section.
+    """Compares results with the golden; returns the largest difference per section.
 
-    Fails with the list of everything that differs, is missing, or should not be there.
+    Fails with a list of the results that differ, are missing, or are not in the golden.
     """
     worst: dict[str, float] = {}
     expected = [

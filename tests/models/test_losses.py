@@ -1,4 +1,4 @@
-"""The losses beside the reference, and at their extremes."""
+"""Losses against the reference, and at extreme values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models import losses
 from models.losses import GanLoss
 from tests.models.conftest import Record
 from tests.models.golden import check, fetch, gradients, inputs_of
-from tests.models.inputs import full, values
+from tests.models.inputs import full, shape, values
 from tests.reference.goldens import load
 
 ROLES: dict[str, tuple[str, Callable[[list[jt.Var], GanLoss], jt.Var]]] = {
@@ -51,11 +51,12 @@ def test_every_loss_as_published(record: Record) -> None:
     keep("feature_matching", matching, *(f"fake.{scale}.layer0" for scale in scales))
     kl = losses.kl_loss(inputs["mean"], inputs["log_variance"])
     keep("kl", kl, "mean", "log_variance")
+    assert {shape(value) for key, value in results.items() if key.startswith("out/")} == {(1,)}
     arrays = fetch(results)
     record(check(golden, arrays))
 
 
-def test_feature_matching_leaves_the_scores_and_the_real_features_alone() -> None:
+def test_feature_matching_has_no_gradient_for_scores_and_real_features() -> None:
     fake, real = (
         [values(2, 4, 5, 7, seed=seed), values(2, 1, 4, 5, seed=seed)] for seed in range(2)
     )
@@ -74,13 +75,13 @@ def test_extreme_scores_give_finite_losses_and_gradients(role: str, kind: GanLos
         assert np.isfinite(jt.grad(loss, scores).numpy()).all()
 
 
-def test_cross_entropy_is_right_where_the_plain_formula_overflows() -> None:
+def test_cross_entropy_is_correct_if_the_plain_formula_overflows() -> None:
     scores = jt.array(np.array([200.0, -200.0], np.float32))
     loss = losses.discriminator_gan_loss([scores], "cross_entropy", real=True)
     assert loss.item() == pytest.approx(100.0)
 
 
-def test_a_hinge_that_is_met_has_no_gradient() -> None:
+def test_the_hinge_loss_has_no_gradient_beyond_its_margin() -> None:
     scores = full(1.5, 2, 1, 4, 5)
     loss = losses.discriminator_gan_loss([scores], "hinge", real=True)
     assert loss.item() == 0

@@ -39,7 +39,7 @@ def _one_line(call: Callable[..., object], *arguments: object) -> str:
     return message
 
 
-def test_what_is_there(tmp_path: Path) -> None:
+def test_existing_and_missing_paths(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     os.mkfifo(tmp_path / "pipe")
     assert is_folder(tmp_path) and not is_file(tmp_path)
@@ -51,7 +51,7 @@ def test_what_is_there(tmp_path: Path) -> None:
     assert existing_folder(str(tmp_path)) == tmp_path
 
 
-def test_entries_of_a_folder(tmp_path: Path) -> None:
+def test_the_entries_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "a").touch()
     (tmp_path / "loop").symlink_to("loop")
@@ -68,7 +68,7 @@ def test_entries_of_a_folder(tmp_path: Path) -> None:
     assert entries["dangling"][1].startswith("a link to gone/x.png, which is not there; restore")
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_and_devices_do_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zeros").symlink_to("/dev/zero")
     (tmp_path / "holes").touch()
@@ -84,7 +84,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         assert file.read(3) == bytes(3)
 
 
-def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+def test_looping_and_dangling_links(tmp_path: Path) -> None:
     loop, dangling = tmp_path / "loop", tmp_path / "dangling"
     loop.symlink_to("loop")
     dangling.symlink_to("gone")
@@ -99,7 +99,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
         assert "a link to gone, which is not there. Restore that or remove the link." in message
 
 
-def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+def test_impossible_names(tmp_path: Path) -> None:
     for name, found in (
         ("a\0b", "a name that no file can have"),
         ("a\ud800b", "a name that no file can have"),
@@ -113,30 +113,30 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", sorted(paths._FAULTS))
 def test_every_fault_is_one_line(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError(number, "as the system says")
+        raise OSError(number, "as the system words it")
 
     monkeypatch.setattr(os, "scandir", fail)
     message = _one_line(list_folder, "somewhere")
-    found, fix = explain("somewhere", OSError(number, "as the system says"))
+    found, fix = explain("somewhere", OSError(number, "as the system words it"))
     assert message.startswith(f"somewhere: expected a readable folder, got {found}. ")
     assert fix[1:] in message
 
 
-def test_faults_that_are_not_in_the_table() -> None:
+def test_other_system_errors_keep_their_message() -> None:
     assert explain("a", OSError(errno.EBUSY, "Device or resource busy"))[0] == (
         "device or resource busy"
     )
     assert explain("a", OSError("odd"))[0] == "odd"
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_names_the_nearest_one(tmp_path: Path) -> None:
     message = _one_line(existing_folder, tmp_path / "a/b")
-    assert f"of its path only {tmp_path} is there" in message
+    assert f"got nothing; only {tmp_path} exists" in message
     (tmp_path / "file").touch()
     assert "got a file. Name the folder" in _one_line(existing_folder, tmp_path / "file")
 
 
-def test_a_home_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless(self: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -144,8 +144,8 @@ def test_a_home_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "~/data: expected a home folder" in _one_line(expand, "~/data")
 
 
-def test_without_the_right_to_read(tmp_path: Path) -> None:
-    """In a process without root's rights, where the system itself refuses."""
+def test_missing_permissions(tmp_path: Path) -> None:
+    """Run without root's permissions, so that the system itself refuses."""
     closed = tmp_path / "closed"
     closed.mkdir()
     (closed / "file").touch()
@@ -183,7 +183,7 @@ for call, path in (
         assert f"got permission denied{at}. Give yourself the right to read it" in line
 
 
-def test_hints_pass_over_what_cannot_be_looked_at(tmp_path: Path) -> None:
+def test_hints_skip_unreadable_paths(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     (tmp_path / "b").mkdir()
     assert first_that([tmp_path / "a", tmp_path / "b"], is_folder) == tmp_path / "b"

@@ -1,4 +1,4 @@
-"""PyTorch references of the published networks, the golden files made from them, and their reader.
+"""PyTorch references of the published networks, the golden files made from them, and a reader.
 
-Nothing outside this package imports torch; `goldens` alone needs NumPy only and is what tests use.
+Only this package imports torch. `goldens`, which the tests use, needs NumPy alone.
 """

@@ -1,4 +1,4 @@
-"""The multi-scale patch discriminator of pix2pixHD as SPADE and TSIT use it."""
+"""Multi-scale patch discriminator of pix2pixHD in the form of SPADE and TSIT."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .layers import LEAKY_SLOPE, spectral_instance_conv
 
 
 class NLayerDiscriminator(nn.Module):
-    """One patch discriminator: a plain layer, `layers` - 1 normalised ones, a plain one to scores.
+    """Patch discriminator: a plain layer, `layers` - 1 normalized ones, a plain one to the scores.
 
-    Kernels are 4 wide with padding 2, so a side of s becomes s // 2 + 1 at stride 2 and s + 1 at
-    stride 1. `stride_one_layer` is the normalised layer that keeps the size: the last one as
-    published for SPADE. TSIT's code says 3 whatever the depth, so its style transfer, which has
-    three layers, never keeps the size: give 3 there.
+    4 x 4 kernels with padding 2: a side s becomes s // 2 + 1 at stride 2 and s + 1 at stride 1.
+    `stride_one_layer` is the normalized layer of stride 1, by default the last one, as published
+    for SPADE. TSIT's code has 3 at every depth; its style transfer has three layers and therefore
+    no layer of stride 1: pass 3 for it.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class NLayerDiscriminator(nn.Module):
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """`scales` discriminators of one form, each seeing the picture at half the last one's size.
+    """`scales` equal discriminators, each on images at half the size of the previous.
 
-    Returns, a scale, its feature maps after activation and last the scores (N, 1, h, w).
+    Returns per scale the feature maps after activation, then the scores (N, 1, h, w).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MultiscaleDiscriminator(nn.Module):
 def discriminate(
     discriminator: nn.Module, condition: torch.Tensor, fake: torch.Tensor, real: torch.Tensor
 ) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
-    """Score fakes and reals in one batch, fakes first, each under its condition's planes."""
+    """Scores fakes and reals in one batch, fakes first, each below the planes of its condition."""
     both = torch.cat(
         [torch.cat([condition, fake], dim=1), torch.cat([condition, real], dim=1)], dim=0
     )

@@ -1,4 +1,4 @@
-"""The style encoder of SPADE's VAE (figure 14 of its supplement)."""
+"""Style encoder of SPADE's VAE (figure 14 of its supplement)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .layers import leaky, spectral_instance_conv
 
 
 class ConvEncoder(nn.Module):
-    """Picture (N, 3, H, W) to mean and log variance (N, latent_size).
+    """Image (N, 3, H, W) to mean and log variance (N, latent_size).
 
-    The picture is resized to 256 x 256 (bilinear, no antialiasing) whatever its size; six layers
-    of stride 2 leave 4 x 4. The published code drops the sixth where the crop is smaller than 256
-    and then fails, the linear layers being made for 4 x 4; so there are always six here.
+    Every image is resized to 256 x 256 (bilinear, no antialiasing); six layers of stride 2 leave
+    4 x 4. The published code drops the sixth layer if the crop is smaller than 256, and then fails
+    because the linear layers expect 4 x 4. Here there are always six.
     """
 
     def __init__(self, *, channels: int = 64, latent_size: int = 256) -> None:
@@ -42,5 +42,5 @@ class ConvEncoder(nn.Module):
 def sample_latent(
     mean: torch.Tensor, log_variance: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """noise * exp(log_variance / 2) + mean, the noise standard normal of the mean's shape."""
+    """noise * exp(log_variance / 2) + mean, with standard normal noise of the mean's shape."""
     return noise * torch.exp(0.5 * log_variance) + mean

@@ -1,4 +1,4 @@
-"""Read golden files, and compare arrays with them; needs NumPy only.
+"""Reads golden files and compares arrays with them; needs only NumPy.
 
     golden = load("spade_generator_normal_layout")
     network = SPADEGenerator(**golden.options)
@@ -8,19 +8,19 @@
 
 A golden holds, under `section/name` keys:
 
-    in         inputs; "in/cotangent.NAME" is what out/NAME was multiplied with, so that the
-               gradients are those of sum over NAME of (out/NAME * in/cotangent.NAME)
-    state      the state dict before anything ran, with the published names
-    out        outputs; "train." and "eval." before a name tell the mode they were made in
+    in         inputs; "in/cotangent.NAME" is the factor of out/NAME: the gradients are those of
+               the sum over NAME of (out/NAME * in/cotangent.NAME)
+    state      the state dict before the first pass, with the published names
+    out        outputs; the prefix "train." or "eval." of a name is the mode
     grad       gradients: "grad/state.NAME" of a parameter, "grad/in.NAME" of an input
-    after      the state after the training pass (or passes) that made out/train.*
-    change     of the optimizer goldens: parameter after the steps minus parameter before
+    after      the state after the training pass (or passes) of out/train.*
+    change     in optimizer goldens: parameter after the steps minus parameter before
 
-To keep the files small, what can be drawn again is kept as a recipe (shape, range, seed), and a
-large result as a sketch: its norm, 8 projections on random signs, and 1024 of its values where it
-is an output. `section` draws recipes; `difference` handles both forms. Parameters whose gradient
-is zero by construction (a bias that a normalisation takes out again) hold rounding noise only, so
-they have no grad, after or change entry; `free` names them.
+To keep the files small, reproducible arrays are stored as a recipe (shape, range, seed), and large
+results as a sketch: the norm, 8 projections on random signs and, for an output, 1024 of the values.
+`section` samples the recipes; `difference` handles both forms. Parameters whose gradient is zero by
+construction (a bias before a normalization) have only rounding noise as gradient, and therefore no
+grad, after or change entry; `free` names them.
 """
 
 from __future__ import annotations
@@ -36,38 +36,40 @@ from numpy.typing import NDArray
 
 FOLDER = Path(__file__).resolve().parents[1] / "goldens"
 
+# Names in the files -> names of this project.
+RENAMED = {'"halvings"': '"num_downsamples"', '"in/photograph"': '"in/photo"'}
 PROJECTIONS = 8
 SAMPLES = 1024
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an array is from the golden one.
+    """Difference of an array from the golden one.
 
-    absolute: the greatest difference of one value (of the 1024 kept ones for a sketched array;
-    nan where only the norm and projections were kept). relative: the norm of the difference over
-    the golden norm; for a sketched array its unbiased estimate from the 8 projections, good
-    within a factor of 2.
+    absolute: the largest difference of a value (of the 1024 stored ones for a sketched array; nan
+    if only norm and projections are stored). relative: the norm of the difference over the golden
+    norm; for a sketched array the unbiased estimate from the 8 projections, accurate within a
+    factor of 2.
     """
 
     absolute: float
     relative: float
 
 
-def draw(recipe: dict[str, Any]) -> NDArray[Any]:
-    """The array a recipe describes.
+def sample_recipe(recipe: dict[str, Any]) -> NDArray[Any]:
+    """The array of a recipe.
 
-    kind "uniform": float32, uniform in [low, high); `rows` along `axis` have seeds of their own.
+    kind "uniform": float32, uniform in [low, high); `rows` along `axis` have their own seeds.
     "unit": float32, uniform in [-1, 1) scaled to length 1. "blocks": int32 (N, H, W) ids below
-    `high` in rectangles, `speckles` of them (a tenth where not given) on their own.
+    `high` in rectangles; a fraction `speckles` of them (default 0.1) are random single pixels.
     """
     random = np.random.RandomState(recipe["seed"])
     shape = tuple(recipe["shape"])
     if recipe["kind"] == "uniform":
-        values = draw_uniform(recipe, recipe["seed"], shape)
+        values = sample_uniform(recipe, recipe["seed"], shape)
         for row, seed in recipe.get("rows", {}).items():
             rows = np.moveaxis(values, recipe["axis"], 0)
-            rows[int(row)] = draw_uniform(recipe, seed, rows.shape[1:])
+            rows[int(row)] = sample_uniform(recipe, seed, rows.shape[1:])
         return values
     if recipe["kind"] == "unit":
         values = 2 * random.random_sample(shape) - 1
@@ -75,31 +77,33 @@ def draw(recipe: dict[str, Any]) -> NDArray[Any]:
     if recipe["kind"] == "blocks":
         _, height, width = shape
         ids = np.zeros(shape, np.int32)
-        for picture in ids:
+        for image in ids:
             for _ in range(24):
                 top, left = random.randint(0, height), random.randint(0, width)
                 tall, wide = random.randint(2, height), random.randint(2, width)
-                picture[top : top + tall, left : left + wide] = random.randint(0, recipe["high"])
-        # On even areas alone the gradients of the first layers cancel down to rounding errors.
+                image[top : top + tall, left : left + wide] = random.randint(0, recipe["high"])
+        # On uniform areas alone the gradients of the first layers cancel to rounding errors.
         speckles = random.randint(0, recipe["high"], shape)
         share = recipe.get("speckles", 0.1)
         return np.where(random.random_sample(shape) < share, speckles, ids).astype(np.int32)
     raise ValueError(f"unknown recipe kind: {recipe['kind']!r}")
 
 
-def draw_uniform(recipe: dict[str, Any], seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Numbers as a recipe of the kind "uniform" has them, of a seed and a shape of their own."""
-    # RandomState's streams are frozen by NumPy's compatibility policy, unlike default_rng's.
+def sample_uniform(
+    recipe: dict[str, Any], seed: int, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Numbers in the range of a "uniform" recipe, with another seed and shape."""
+    # NumPy's compatibility policy freezes the streams of RandomState, but not of default_rng.
     random = np.random.RandomState(seed)
     values = recipe["low"] + (recipe["high"] - recipe["low"]) * random.random_sample(shape)
     return np.asarray(values, np.float32)
 
 
 def settle(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """A state with spectral norm's u and v after one power iteration, as a trained one has them.
+    """A state with spectral norm's u and v after one power iteration, as in a trained network.
 
-    Miyato et al. 2018, algorithm 1: v <- W'u / |W'u|, u <- Wv / |Wv|. Drawn u and v know nothing of
-    W, and in evaluation dividing by u'Wv would blow the weights up.
+    Miyato et al. 2018, algorithm 1: v <- W'u / |W'u|, u <- Wv / |Wv|. Random u and v are unrelated
+    to W: in evaluation the division by u'Wv would make the weights far too large.
     """
     settled = dict(state)
     for name in [name for name in state if name.endswith("weight_u")]:
@@ -114,12 +118,12 @@ def settle(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def seed_of(text: str) -> int:
-    """A seed from a name, the same on every machine and in every process."""
+    """The seed of a name, the same on every machine and in every process."""
     return zlib.crc32(text.encode())
 
 
 def sketch(key: str, array: NDArray[Any]) -> NDArray[np.float64]:
-    """Norm and projections of an array on random signs: what is kept of a large one."""
+    """The norm of an array and its projections on random signs."""
     flat = np.asarray(array, np.float64).ravel()
     random = np.random.RandomState(seed_of(key))
     result = [float(np.sqrt(flat @ flat))]
@@ -129,8 +133,8 @@ def sketch(key: str, array: NDArray[Any]) -> NDArray[np.float64]:
     return np.array(result)
 
 
-def sample(key: str, array: NDArray[Any]) -> NDArray[np.float32]:
-    """The values of an array at random places that depend on key and size alone."""
+def subsample(key: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """The values of an array at random positions that depend only on key and size."""
     flat = np.asarray(array).ravel()
     places = np.random.RandomState(seed_of("sample " + key)).randint(0, flat.size, SAMPLES)
     return flat[places].astype(np.float32)
@@ -138,7 +142,7 @@ def sample(key: str, array: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass
 class Golden:
-    """One golden file. `arrays` are the full ones; the rest is read through the methods."""
+    """One golden file. `arrays` holds the full arrays; the methods read the other forms."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -151,14 +155,14 @@ class Golden:
     shapes: dict[str, list[int]] = field(default_factory=dict)
 
     def keys(self, section: str) -> list[str]:
-        """The names in a section, without the section, in the order they were written."""
+        """The names in a section, without the section, in the order of writing."""
         start = section + "/"
         return [key[len(start) :] for key in self.shapes if key.startswith(start)]
 
     def get(self, key: str) -> NDArray[Any]:
-        """A full array by its whole key; raises KeyError for a sketched one."""
+        """A full array by its key; raises KeyError for a sketched one."""
         if key in self.recipes:
-            return draw(self.recipes[key])
+            return sample_recipe(self.recipes[key])
         return self.arrays[key]
 
     def section(self, section: str) -> dict[str, NDArray[Any]]:
@@ -166,7 +170,7 @@ class Golden:
         return {name: self.get(f"{section}/{name}") for name in self.keys(section)}
 
     def difference(self, key: str, array: NDArray[Any]) -> Difference:
-        """Compare an array with the golden one; raises ValueError where the shapes differ."""
+        """Compares an array with the golden one; raises ValueError if the shapes differ."""
         array = np.asarray(array)
         if list(array.shape) != self.shapes[key]:
             raise ValueError(f"{key}: shape {list(array.shape)}, golden {self.shapes[key]}")
@@ -183,7 +187,7 @@ class Golden:
         relative = _ratio(float(np.sqrt(np.mean(gaps[1:] ** 2))), float(golden_sketch[0]))
         if key not in self.samples:
             return Difference(float("nan"), relative)
-        gap = sample(key, array).astype(np.float64) - self.samples[key]
+        gap = subsample(key, array).astype(np.float64) - self.samples[key]
         return Difference(float(np.max(np.abs(gap))), relative)
 
 
@@ -194,9 +198,12 @@ def _ratio(gap: float, norm: float) -> float:
 
 
 def load(name: str, folder: Path = FOLDER) -> Golden:
-    """Read tests/goldens/NAME.npz."""
+    """Reads tests/goldens/NAME.npz."""
     with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
-        meta = json.loads(bytes(stored["meta"]).decode())
+        text = bytes(stored["meta"]).decode()
+        for name_in_file, own_name in RENAMED.items():
+            text = text.replace(name_in_file, own_name)
+        meta = json.loads(text)
         arrays = {key: stored[key] for key in stored.files if "/" in key}
         rows = dict(zip(meta["sketched"], stored["sketches"], strict=True))
         values = dict(zip(meta["sampled"], stored["samples"], strict=True))
@@ -214,5 +221,5 @@ def load(name: str, folder: Path = FOLDER) -> Golden:
 
 
 def names(start: str = "", folder: Path = FOLDER) -> list[str]:
-    """The golden files there are whose name begins so, sorted."""
+    """The sorted names of the golden files that begin with `start`."""
     return sorted(path.stem for path in folder.glob(f"{start}*.npz"))

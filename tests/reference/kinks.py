@@ -1,7 +1,7 @@
-"""Finds the kinks of a pass: where a gradient jumps, and float32's rounding may choose the side.
+"""Finds the kinks of a pass: arguments at which a gradient jumps and rounding selects the side.
 
-A leaky ReLU of 1e-8 has the slope 1 or 0.2, as a processor happens to add up. `Search` finds
-the first such argument of a golden being made, and which parameter moves it.
+The slope of a leaky ReLU at 1e-8 is 1 or 0.2, depending on the order of the processor's sums.
+`Search` finds the first such argument of a new golden, and the parameter that shifts it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-# A kink is near within so many times the typical error there of float64 on inputs and weights
-# moved by some times float32's rounding; float32's own is mostly 1 to 5 times smaller still.
+# A kink is near within this many times the typical error, which is measured in float64 on inputs
+# and weights changed by a multiple of float32's rounding. float32's error is mostly 1 to 5 times
+# smaller.
 REACH = 8.0
-# So many kinks are looked at first, then twice as many and so on: a search that finds one is short.
+# Number of kinks in the first pass, doubled for each further pass: a search with a result is short.
 WINDOW = 16
 
 
 @dataclass(frozen=True)
 class Kink:
-    """The argument of a kinked function: its gradient jumps where the argument is 0.
+    """The argument of a kinked function, whose gradient jumps at the argument 0.
 
-    `compares`: the argument is a difference, which a bias common to both sides does not move.
-    `update`: how many gradients were taken before it.
+    `compares`: the argument is a difference, which a bias common to both sides does not change.
+    `update`: number of gradients computed before it.
     """
 
     index: int
@@ -41,10 +42,10 @@ class Kink:
 
 @dataclass(frozen=True)
 class Near:
-    """Arguments of one function that rounding may move across 0.
+    """Arguments of one function that rounding may carry across 0.
 
-    `key` is the parameter that moves the argument's channels, each by its row along `axis`, None
-    where no parameter is known; with `shifts` the argument moves by as much as the row, a bias.
+    `key` is the parameter whose rows along `axis` change the channels of the argument; None if no
+    parameter is known. With `shifts` the row is a bias: the argument changes by the same amount.
     """
 
     kink: Kink
@@ -56,7 +57,7 @@ class Near:
     shifts: bool
 
     def gap(self, channel: int) -> Callable[[float], float]:
-        """How much farther than the margin from 0 a shift leaves the arguments of a channel."""
+        """Distance from 0, beyond the margin, of a channel's arguments as a function of a shift."""
         values = np.sort(self.argument[:, channel].numpy(), axis=None)
         margin = float(self.margin.expand(self.argument.shape)[:, channel].max())
 
@@ -69,13 +70,13 @@ class Near:
 
 
 def name_parameters(network: nn.Module, start: str) -> None:
-    """Write on each parameter the key of its recipe, by which a `Near` names it."""
+    """Sets the recipe key of each parameter, which `Near.key` refers to."""
     for name, parameter in network.named_parameters():
         parameter.recipe_key = start + name
 
 
 class Search:
-    """Looks for kinks that rounding may cross, in one golden that is drawn again and again."""
+    """Searches for kinks that rounding may cross, in a golden that is resampled repeatedly."""
 
     def __init__(self) -> None:
         self.margins: list[torch.Tensor] = []
@@ -84,18 +85,19 @@ class Search:
     def first(self, exact: Callable[[], object], moved: Callable[[], object]) -> Near | None:
         """The first such kink, or None.
 
-        exact: the passes in float64; moved: the same with a rounding error on all that goes in.
-        The margins of the last search end this one early, and are measured anew before it ends.
+        exact: the passes in float64; moved: the same with a rounding error on every input and
+        weight. The margins of the previous search may end this one early; they are measured again
+        before it returns None.
         """
         while True:
             arguments: list[torch.Tensor] = []
-            near = self._look(exact, partial(self._keep, arguments))
-            near = near or self._look(moved, partial(self._compare, arguments))
+            near = self._run(exact, partial(self._keep, arguments))
+            near = near or self._run(moved, partial(self._compare, arguments))
             if near is not None or len(arguments) < self.window:
                 return near
             self.window *= 2
 
-    def _look(self, passes: Callable[[], object], show: Callable[[Kink], None]) -> Near | None:
+    def _run(self, passes: Callable[[], object], show: Callable[[Kink], None]) -> Near | None:
         try:
             with _Watch(show):
                 passes()
@@ -108,7 +110,7 @@ class Search:
             raise _Stop(None)
         arguments.append(kink.argument.detach())
         if kink.index < len(self.margins):
-            self._refuse(kink, arguments[-1])
+            self._check(kink, arguments[-1])
 
     def _compare(self, arguments: list[torch.Tensor], kink: Kink) -> None:
         if kink.index == len(arguments):
@@ -116,11 +118,11 @@ class Search:
         argument = arguments[kink.index]
         margin = REACH * _typical(kink.argument.detach() - argument)
         self.margins[kink.index : kink.index + 1] = [margin]
-        self._refuse(kink, argument)
+        self._check(kink, argument)
 
-    def _refuse(self, kink: Kink, argument: torch.Tensor) -> None:
+    def _check(self, kink: Kink, argument: torch.Tensor) -> None:
         margin = self.margins[kink.index]
-        # An argument of exactly 0 is no rounding's: 0 beside 0 after a ReLU, or dropped.
+        # An argument of exactly 0 is not due to rounding: it follows a ReLU or a dropout.
         near = (argument.abs() < margin) & (argument != 0)
         if near.any():
             others = tuple(axis for axis in range(argument.dim()) if axis != 1)
@@ -129,7 +131,7 @@ class Search:
 
 
 class _Stop(Exception):
-    """Ends the passes at a near kink, or where no further one is looked at."""
+    """Ends the passes at a near kink, or at the end of the window."""
 
     def __init__(self, near: Near | None) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ class _Stop(Exception):
 
 
 class _Watch(TorchFunctionMode):
-    """Shows each kink that a gradient goes through, in the order of the passes."""
+    """Reports each kink with a gradient, in the order of the passes."""
 
     def __init__(self, show: Callable[[Kink], None]) -> None:
         super().__init__()
@@ -165,15 +167,15 @@ class _Watch(TorchFunctionMode):
 
 
 def _pool_gap(x: torch.Tensor, size: Any, *rest: Any, **others: Any) -> torch.Tensor:
-    """By how much the greatest value of each 2 x 2 window is above the next."""
+    """The largest minus the second largest value of each 2 x 2 window."""
     sides = [side // 2 for side in x.shape[2:]]
     windows = x.unfold(2, 2, 2).unfold(3, 2, 2).reshape(*x.shape[:2], *sides, 4)
     first, second = windows.topk(2).values.unbind(-1)
     return first - second
 
 
-# Every kinked function of the references, and its argument, which is 0 at the kink; the clamp is
-# the hinge loss's.
+# Every kinked function of the references and its argument, which is 0 at the kink. The clamp is
+# that of the hinge loss.
 _KINKED: dict[Any, Callable[..., torch.Tensor]] = {
     F.leaky_relu: lambda x, *_, **__: x,
     F.relu: lambda x, *_, **__: x,
@@ -185,9 +187,9 @@ _COMPARING = (F.l1_loss, F.max_pool2d)
 
 
 def _typical(error: torch.Tensor) -> torch.Tensor:
-    """The root mean square of each map of (N, C, H, W), and at least half of that of all.
+    """The root mean square of each map of (N, C, H, W), at least half of that of all maps.
 
-    Instance norm over a few pixels may amplify rounding in one map and not in the next.
+    Instance norm over a few pixels may amplify rounding in one map but not in the next.
     """
     squares = error.square()
     maps = squares.mean(dim=tuple(range(2, error.dim())), keepdim=True)
@@ -195,10 +197,10 @@ def _typical(error: torch.Tensor) -> torch.Tensor:
 
 
 def _origin(kink: Kink) -> tuple[str | None, int, bool]:
-    """The key, axis and shifts of a `Near`: of the nearest bias that shifts it, or of a weight.
+    """Key, axis and shifts of a `Near`: of the nearest bias that shifts it, or of a weight.
 
-    Breadth first through the graph: on the nearest the fewest other kinks depend. `idle` tells that
-    a bias has no effect from there on: a norm takes it out again, or a difference does.
+    Breadth-first search of the graph: the fewest other kinks depend on the nearest parameter.
+    `idle`: a bias beyond this node has no effect, because of a norm or a difference.
     """
     channels = kink.argument.shape[1]
     weight: tuple[str | None, int, bool] = (None, 0, False)

@@ -1,4 +1,4 @@
-"""Layers that the reference networks share: normalisations, spectral norm."""
+"""Layers that the reference networks share: norms and spectral norm."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ LEAKY_SLOPE = 0.2
 
 
 def parameter_free_norm(norm: Norm, channels: int) -> nn.Module:
-    """The normalisation inside SPADE and FADE, without scale and shift of its own.
+    """The norm inside SPADE and FADE, without scale and shift.
 
-    In one process the published synchronised batch norm is plain batch norm (momentum 0.1,
-    eps 1e-5, running variance unbiased).
+    In one process the published synchronized batch norm equals batch norm (momentum 0.1, eps 1e-5,
+    unbiased running variance).
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels, affine=False)
     if norm == "instance":
         return nn.InstanceNorm2d(channels, affine=False)
-    raise ValueError(f"norm is batch or instance: {norm!r}")
+    raise ValueError(f"norm: expected batch or instance, got {norm!r}")
 
 
 def spectral(layer: nn.Module, enabled: bool = True) -> nn.Module:
-    """Miyato et al. 2018, algorithm 1 with one power iteration a training forward pass."""
+    """Miyato et al. 2018, algorithm 1 with one power iteration per training forward pass."""
     return spectral_norm(layer) if enabled else layer
 
 
@@ -42,5 +42,5 @@ def spectral_instance_conv(
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU with the slope 0.2 that both papers' code uses everywhere."""
+    """Leaky ReLU with slope 0.2, as everywhere in the code of both papers."""
     return nn.functional.leaky_relu(x, LEAKY_SLOPE)

@@ -1,4 +1,4 @@
-"""Layouts as the published code feeds them: one-hot planes, and the instance edge plane."""
+"""Layouts in the form of the published code: one-hot planes and the plane of instance edges."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 
 
 def one_hot(ids: torch.Tensor, classes: int) -> torch.Tensor:
-    """Class ids (N, H, W) to planes (N, classes, H, W) of 0 and 1, float32."""
+    """Class ids (N, H, W) to float32 planes (N, classes, H, W) of 0 and 1."""
     planes = torch.zeros(ids.shape[0], classes, *ids.shape[1:])
     return planes.scatter_(1, ids.long().unsqueeze(1), 1.0)
 
 
 def instance_edges(instances: torch.Tensor) -> torch.Tensor:
-    """Instance ids (N, H, W) to borders (N, 1, H, W): 1 where one of 4 neighbours differs."""
+    """Instance ids (N, H, W) to edges (N, 1, H, W): 1 if one of the 4 neighbors differs."""
     edges = torch.zeros(instances.shape, dtype=torch.bool)
     across = instances[:, :, 1:] != instances[:, :, :-1]
     down = instances[:, 1:, :] != instances[:, :-1, :]
@@ -26,7 +26,7 @@ def instance_edges(instances: torch.Tensor) -> torch.Tensor:
 def condition(
     ids: torch.Tensor, classes: int, instances: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """One-hot planes, and after them the edge plane where there are instances."""
+    """One-hot planes, followed by the edge plane if there are instances."""
     planes = one_hot(ids, classes)
     if instances is None:
         return planes

@@ -1,4 +1,4 @@
-"""The losses of SPADE and TSIT, as functions."""
+"""Losses of SPADE and TSIT as functions."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _scores(
 def gan_loss(
     outputs: Outputs, kind: GanLoss, *, real: bool, for_discriminator: bool
 ) -> torch.Tensor:
-    """Mean over the scales of the loss of each scale's scores (the last of its outputs).
+    """Mean over the scales of the loss of each scale's scores, the last of its outputs.
 
-    The generator's loss is that of fakes with `real` true and `for_discriminator` false.
+    The generator's loss is the loss of fakes with `real` true and `for_discriminator` false.
     """
     if kind == "hinge" and not for_discriminator and not real:
-        raise ValueError("the generator's hinge loss aims at real")
+        raise ValueError("hinge loss of the generator: expected real=True")
     losses = [_scores(scale[-1], kind, real, for_discriminator) for scale in outputs]
     return torch.stack(losses).mean()
 
@@ -47,7 +47,7 @@ def gan_loss(
 def feature_matching(fake: Outputs, real: Outputs) -> torch.Tensor:
     """L1 between the feature maps of fakes and reals: summed over layers, mean over scales.
 
-    pix2pixHD, equation 4. The scores themselves are not compared; reals get no gradient.
+    pix2pixHD, equation 4. The scores are not compared; reals have no gradient.
     """
     total = fake[0][0].new_zeros(())
     for fake_scale, real_scale in zip(fake, real, strict=True):
@@ -62,11 +62,11 @@ def perceptual(
     *,
     distance: Literal["l1", "cosine"] = "l1",
 ) -> torch.Tensor:
-    """Weighted sum of the five VGG maps' distances, weights 1/32, 1/16, 1/8, 1/4, 1.
+    """Weighted sum of the distances of the five VGG maps, weights 1/32, 1/16, 1/8, 1/4, 1.
 
-    'l1' is published. 'cosine' is one reading of "cosine similarity in feature space": 1 minus
-    the cosine of the two channel vectors at each position, averaged over positions and pictures,
-    each length taken as sqrt(sum of squares + 1e-8).
+    'l1' is published. 'cosine' is one interpretation of "cosine similarity in feature space": 1
+    minus the cosine of the two channel vectors at each position, averaged over positions and
+    images, with lengths sqrt(sum of squares + 1e-8).
     """
     total = fake[0].new_zeros(())
     for weight, ours, theirs in zip(VGG_WEIGHTS, fake, real, strict=True):
@@ -87,5 +87,5 @@ def l1(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """KL of N(mean, exp(log_variance)) from N(0, 1), summed over latents and over the batch."""
+    """KL of N(mean, exp(log_variance)) from N(0, 1), summed over latents and batch."""
     return -0.5 * torch.sum(1 + log_variance - mean**2 - torch.exp(log_variance))

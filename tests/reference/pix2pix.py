@@ -1,7 +1,7 @@
 """pix2pix: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017.
 
-The names in the state dicts are this project's: the published ones number layers across a nesting
-that depends on the depth.
+The state dicts use this project's names: the published names number layers of a nesting that
+depends on the depth.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .layers import LEAKY_SLOPE, Norm
 
 
 def scaled_norm(norm: Norm, channels: int) -> nn.Module:
-    """With scale and shift; section 3.3: statistics of the batch at test time too."""
+    """A norm with scale and shift; statistics of the batch at test time too (section 3.3)."""
     if norm == "batch":
         return nn.BatchNorm2d(channels, track_running_stats=False)
     return nn.InstanceNorm2d(channels, affine=True)
@@ -23,9 +23,9 @@ def scaled_norm(norm: Norm, channels: int) -> nn.Module:
 class UNet(nn.Module):
     """Appendix 6.1.1: C64-C128-C256-C512-C512-... and CD512-CD512-CD512-C512-...-C64 with skips.
 
-    Written from the coarsest level out: level k halves its input, calls level k + 1 on it, doubles
-    what comes back, and hands it on beside its input. `noise` decides dropout: kept and doubled
-    where positive, the coarsest level's values first.
+    Recursive: level k downsamples its input, calls level k + 1, and upsamples the result, which
+    level k - 1 concatenates with its own feature. `noise` selects the dropout: positive numbers
+    keep and double a value; the coarsest level's values come first.
     """
 
     DROPPED = 3
@@ -73,11 +73,11 @@ class UNet(nn.Module):
         return result
 
 
-class PatchJudge(nn.Module):
-    """Appendix 6.1.2: C64-C128-C256-C512 to scores of 70 x 70 patches; norm but in the first.
+class PatchDiscriminator(nn.Module):
+    """Appendix 6.1.2: C64-C128-C256-C512 to scores of 70 x 70 patches; no norm in the first.
 
-    With `norm` None the norm is pix2pixHD's instance norm without scale and shift, and `padding` 2
-    makes its sizes. The last of the normalised layers keeps the size.
+    With `norm` None and `padding` 2 it is pix2pixHD's: instance norm without scale and shift. The
+    last normalized layer has stride 1.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class PatchJudge(nn.Module):
         return [*outputs, self.last(outputs[-1])]
 
 
-class MultiscaleJudge(nn.Module):
-    """`scales` of them, each seeing the picture at half the last one's size (pix2pixHD, 3.2)."""
+class MultiscalePatchDiscriminator(nn.Module):
+    """`scales` discriminators, each on images at half the previous size (pix2pixHD, 3.2)."""
 
     def __init__(
         self,
@@ -125,13 +125,15 @@ class MultiscaleJudge(nn.Module):
     ) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(
-            PatchJudge(in_channels, channels=channels, layers=layers, norm=norm, padding=padding)
+            PatchDiscriminator(
+                in_channels, channels=channels, layers=layers, norm=norm, padding=padding
+            )
             for _ in range(scales)
         )
 
     def forward(self, x: torch.Tensor) -> list[list[torch.Tensor]]:
         outputs = []
-        for judge in self.discriminators:
-            outputs.append(judge(x))
+        for discriminator in self.discriminators:
+            outputs.append(discriminator(x))
             x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
         return outputs

@@ -1,8 +1,8 @@
 """pix2pixHD: Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with
 Conditional GANs", 2018, section 3.1 and its supplement.
 
-The names in the state dicts are this project's. The paper's biases before an instance norm have no
-effect and are left out.
+The state dicts use this project's names. The paper's biases before an instance norm have no effect
+and are left out.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch.nn import functional as F
 
 
 def same(fan_in: int, fan_out: int, kernel: int, bias: bool = False) -> nn.Conv2d:
-    """c7s1 and the residual blocks' convolutions: the size kept by reflection."""
+    """c7s1 and the convolutions of residual blocks: reflection padding keeps the size."""
     return nn.Conv2d(
         fan_in, fan_out, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias
     )
 
 
-def halve(fan_in: int, fan_out: int) -> nn.Conv2d:
+def downsampling(fan_in: int, fan_out: int) -> nn.Conv2d:
     """dk: 3 x 3 with stride 2."""
     return nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=False)
 
 
-def double(fan_in: int, fan_out: int) -> nn.ConvTranspose2d:
+def upsampling(fan_in: int, fan_out: int) -> nn.ConvTranspose2d:
     """uk: 3 x 3 with stride 1/2."""
     return nn.ConvTranspose2d(fan_in, fan_out, 3, 2, 1, output_padding=1, bias=False)
 
@@ -54,9 +54,9 @@ class Global(nn.Module):
         super().__init__()
         wide = [channels * 2**level for level in range(halvings + 1)]
         self.first = same(condition_channels, channels, 7)
-        self.down = nn.ModuleList(halve(wide[k], wide[k + 1]) for k in range(halvings))
+        self.down = nn.ModuleList(downsampling(wide[k], wide[k + 1]) for k in range(halvings))
         self.blocks = nn.ModuleList(Residual(wide[-1]) for _ in range(blocks))
-        self.up = nn.ModuleList(double(wide[k], wide[k - 1]) for k in range(halvings, 0, -1))
+        self.up = nn.ModuleList(upsampling(wide[k], wide[k - 1]) for k in range(halvings, 0, -1))
         self.last = same(channels, 3, 7, bias=True)
 
     def features(self, condition: torch.Tensor) -> torch.Tensor:
@@ -79,9 +79,9 @@ class Enhancer(nn.Module):
     def __init__(self, condition_channels: int, *, channels: int = 64, blocks: int = 3) -> None:
         super().__init__()
         self.first = same(condition_channels, channels // 2, 7)
-        self.down = halve(channels // 2, channels)
+        self.down = downsampling(channels // 2, channels)
         self.blocks = nn.ModuleList(Residual(channels) for _ in range(blocks))
-        self.up = double(channels, channels // 2)
+        self.up = upsampling(channels, channels // 2)
         self.last = same(channels // 2, 3, 7, bias=True)
 
     def forward(self, condition: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -92,9 +92,9 @@ class Enhancer(nn.Module):
 
 
 class CoarseToFine(nn.Module):
-    """G = {G1, G2}: G1 sees the condition at half the size, averaged over 3 x 3 windows.
+    """G = {G1, G2}: G1 receives the condition at half the size, averaged over 3 x 3 windows.
 
-    G1's own colours, global_generator.last, are for G1 alone and are not used here.
+    G1's color layer, global_generator.last, is not used here.
     """
 
     def __init__(

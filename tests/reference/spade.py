@@ -1,6 +1,6 @@
 """SPADE: Park et al., "Semantic Image Synthesis with Spatially-Adaptive Normalization", 2019.
 
-Names in the state dict are those of the NVlabs/SPADE checkpoints.
+The state dict uses the names of the NVlabs/SPADE checkpoints.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from .layers import Norm, leaky, parameter_free_norm, spectral
 
-HALVINGS = {"normal": 5, "more": 6, "most": 7}
+DEPTHS = {"normal": 5, "more": 6, "most": 7}
 
 
 class SPADE(nn.Module):
-    """Equation 1: norm(x) * (1 + gamma(m)) + beta(m), the condition m resized to x by nearest."""
+    """Equation 1: norm(x) * (1 + gamma(m)) + beta(m), m the condition at the size of x."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class SPADE(nn.Module):
 
 
 class SPADEResnetBlock(nn.Module):
-    """Figure 4 (left): normalise, activate, convolve, twice; the middle has min(in, out) channels.
+    """Figure 4 (left): normalize, activate, convolve, twice, with min(in, out) channels inside.
 
-    Where the channel counts differ the skip is learned: SPADE, then a 1 x 1 convolution without
+    If the numbers of channels differ, the skip is learned: SPADE, then a 1 x 1 convolution without
     bias and without activation.
     """
 
@@ -84,10 +84,10 @@ class SPADEResnetBlock(nn.Module):
 
 
 class SPADEGenerator(nn.Module):
-    """Figure 4 (right), with 5 ('normal'), 6 ('more') or 7 ('most') doublings of the size.
+    """Figure 4 (right), with 5 ('normal'), 6 ('more') or 7 ('most') upsamplings.
 
-    size: (H, W) of the picture. The first feature map is (H, W) // 2 ** halvings and comes from
-    the reduced condition, or with `vae` from a latent (N, latent_size).
+    size: (H, W) of the image. The first feature map has the size (H, W) // 2 ** halvings; its input
+    is the downsampled condition, or with `vae` a latent (N, latent_size).
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class SPADEGenerator(nn.Module):
         hidden_channels: int = 128,
     ) -> None:
         super().__init__()
-        self.halvings = HALVINGS[halvings] if isinstance(halvings, str) else halvings
-        if self.halvings not in HALVINGS.values():
-            raise ValueError(f"SPADE has 5, 6 or 7 halvings: {halvings}")
+        self.halvings = DEPTHS[halvings] if isinstance(halvings, str) else halvings
+        if self.halvings not in DEPTHS.values():
+            raise ValueError(f"halvings: expected 5, 6 or 7, got {halvings}")
         self.start_size = (size[0] >> self.halvings, size[1] >> self.halvings)
         self.latent_size = latent_size
         self.vae = vae
@@ -140,18 +140,18 @@ class SPADEGenerator(nn.Module):
             x = self.fc(F.interpolate(condition, size=self.start_size, mode="nearest"))
 
         x = self.head_0(x, condition)
-        x = self.G_middle_0(doubled(x), condition)
-        # 'normal' runs both middle blocks at one size: the seven blocks see only five doublings.
-        x = self.G_middle_1(x if self.halvings == 5 else doubled(x), condition)
-        x = self.up_0(doubled(x), condition)
-        x = self.up_1(doubled(x), condition)
-        x = self.up_2(doubled(x), condition)
-        x = self.up_3(doubled(x), condition)
+        x = self.G_middle_0(upsample(x), condition)
+        # 'normal' runs both middle blocks at one size: seven blocks with only five upsamplings.
+        x = self.G_middle_1(x if self.halvings == 5 else upsample(x), condition)
+        x = self.up_0(upsample(x), condition)
+        x = self.up_1(upsample(x), condition)
+        x = self.up_2(upsample(x), condition)
+        x = self.up_3(upsample(x), condition)
         if self.halvings == 7:
-            x = self.up_4(doubled(x), condition)
+            x = self.up_4(upsample(x), condition)
         return torch.tanh(self.conv_img(leaky(x)))
 
 
-def doubled(x: torch.Tensor) -> torch.Tensor:
-    """Twice the height and width, by nearest."""
+def upsample(x: torch.Tensor) -> torch.Tensor:
+    """Twice the height and width, by nearest neighbor."""
     return F.interpolate(x, scale_factor=2, mode="nearest")

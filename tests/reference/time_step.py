@@ -1,10 +1,10 @@
-"""Times the PyTorch reference in this process and prints a JSON line.
+"""Times the PyTorch reference in this process and prints a line of JSON.
 
     python -m tests.reference.time_step --generator spade --pass step --size 192 256
 
-The counterpart of tools/benchmarks/time_network.py, with the same flags: the same network, the same
-layouts, G and D updated as published, without VGG. The line: seconds (a list, one a round, the
-first two left out), peak_mb, and on CUDA peak_gpu_mb.
+The counterpart of tools/dev/benchmarks/time_network.py with the same flags: the same network and
+layouts, G and D updated as published, without VGG. The line holds seconds (a list, one per round,
+without the first two), peak_mb, and on CUDA peak_gpu_mb.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.benchmarks.layouts import read_layouts
-from tools.benchmarks.time_network import THEIRS, WEIGHT, parse_arguments, print_times
+from tools.dev.benchmarks.layouts import read_layouts
+from tools.dev.benchmarks.time_network import THEIRS, WEIGHT, parse_arguments, print_times
 
 from .discriminator import MultiscaleDiscriminator
 from .layout import one_hot
@@ -28,23 +28,27 @@ from .tsit import TSITGenerator
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     options = parse_arguments(None)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    # the quickest algorithm for each convolution, found by trying
+    # cuDNN measures and selects the fastest algorithm of each convolution
     torch.backends.cudnn.benchmark = True
     device = "cuda" if options.device == "cuda" else "cpu"
     print_times(lambda: _prepare(options, device), options.rounds, gpu=device == "cuda")
 
 
 def _prepare(options: argparse.Namespace, device: str) -> Callable[[], None]:
-    """A function that runs the pass once, to its end."""
+    """A function that runs the pass once and waits for its end."""
     height, width = options.size
     ids = read_layouts(options.layouts, options.batch, height, width, options.classes)
     condition = one_hot(torch.from_numpy(ids).long(), options.classes).to(device)
     pixels = np.random.default_rng(0).uniform(-1, 1, (options.batch, 3, height, width))
     image = torch.from_numpy(pixels.astype(np.float32)).to(device)
-    shared = {"size": (height, width), "halvings": options.halvings, "channels": options.channels}
+    shared = {
+        "size": (height, width),
+        "halvings": options.num_downsamples,
+        "channels": options.channels,
+    }
     if options.generator == "spade":
         generator = SPADEGenerator(condition_channels=options.classes, **shared)
     else:
@@ -75,15 +79,15 @@ def exchange(
     image: torch.Tensor,
     name: str,
 ) -> None:
-    """Draw with the weights that the project's network left in `folder`, and leave the picture."""
+    """Generates an image with the weights that the project's network saved in `folder`."""
     state = {
         path.name.removeprefix(WEIGHT).removesuffix(".npy"): torch.from_numpy(np.load(path))
         for path in sorted(folder.glob(f"{WEIGHT}*.npy"))
     }
     generator.load_state_dict(state)
     with torch.no_grad():
-        picture = generator(condition, image) if name == "tsit" else generator(condition)
-    np.save(folder / THEIRS, picture.numpy())
+        fake = generator(condition, image) if name == "tsit" else generator(condition)
+    np.save(folder / THEIRS, fake.numpy())
 
 
 def _step(trainer: Trainer, condition: torch.Tensor, image: torch.Tensor) -> Callable[[], None]:

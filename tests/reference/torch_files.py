@@ -1,9 +1,9 @@
-"""The small .pth files in tests/goldens: `python -m tests.reference.torch_files` makes them again.
+"""Regenerates the small .pth files in tests/goldens: `python -m tests.reference.torch_files`.
 
-A discriminator of SPADE and TSIT, as PyTorch writes it: torch_zip_half.pth, torch_legacy_half.pth,
-torch_zip_bfloat16.pth and torch_zip_float.pth. And written_here.pth, as training/torch_file.py
-writes it: this program loads it with `torch.load(weights_only=True)` and compares, so that a test
-without PyTorch need only compare bytes. Needs PyTorch 2.13 (README.md beside this file).
+torch_zip_half.pth, torch_legacy_half.pth, torch_zip_bfloat16.pth and torch_zip_float.pth are a
+discriminator of SPADE and TSIT, written by PyTorch. written_here.pth is written by
+weights/torch_file.py; this program loads it with `torch.load(weights_only=True)` and compares, so
+that a test without PyTorch only compares bytes. Needs PyTorch 2.13 (see README.md in this folder).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .goldens import FOLDER, draw, seed_of
+from .goldens import FOLDER, sample_recipe, seed_of
 
 OPTIONS = {"in_channels": 5, "channels": 2, "layers": 2, "scales": 1}
 
 
 def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The drawn float32 values of the tensor called `name`."""
+    """The random float32 values of the tensor `name`."""
     recipe = {"kind": "uniform", "shape": shape, "low": -1.0, "high": 1.0, "seed": seed_of(name)}
-    return draw(recipe)
+    return sample_recipe(recipe)
 
 
 def every_kind() -> dict[str, np.ndarray]:
-    """Arrays of every kind of number that can be written, and of odd shapes."""
+    """Arrays of every supported dtype, and of unusual shapes."""
     arrays = {
         f"layer.{kind}": (50 * numbers(kind, (2, 3))).astype(kind)
         for kind in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "bool")
@@ -40,7 +40,7 @@ def every_kind() -> dict[str, np.ndarray]:
 def main() -> None:
     import torch
 
-    from training.torch_file import write_torch
+    from weights.torch_file import write_torch
 
     from .discriminator import MultiscaleDiscriminator
 

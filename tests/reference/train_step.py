@@ -1,6 +1,6 @@
-"""One update of the generator, then one of the discriminator, as SPADE's trainer makes them.
+"""One update of the generator, then one of the discriminator, as in SPADE's trainer.
 
-For pix2pix and pix2pixHD the order of the two is SPADE's as well.
+pix2pix and pix2pixHD use the same order.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from .tsit import TSITGenerator
 class Trainer:
     """Networks, losses and the two Adam optimizers of the published training.
 
-    With `apart` the discriminator sees fakes and reals in batches of their own (pix2pix). With
-    `translation`, TSIT's style transfer, the condition is a content photograph and the image an
-    unpaired style photograph: pictures are judged alone, and look in `vgg` like the content.
+    With `apart` the discriminator receives fakes and reals in separate batches (pix2pix). With
+    `translation`, TSIT's style transfer, the condition is a content photo and the image an unpaired
+    style photo: the discriminator scores images alone, and the perceptual loss compares the fake
+    with the content.
 
-    With `ttur` the rates are learning_rate / 2 for the generator (and encoder) and
+    With `ttur` the learning rates are learning_rate / 2 for the generator (and encoder) and
     learning_rate * 2 for the discriminator.
     """
 
@@ -70,9 +71,9 @@ class Trainer:
     def generate(
         self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The fake, and the weighted KL term where there is an encoder.
+        """The fake, and the weighted KL loss if there is an encoder.
 
-        noise: what the encoder's latent is drawn with, else the generator's own z.
+        noise: the noise of the encoder's latent; without encoder the generator's z.
         """
         z, kl = noise, None
         if self.encoder is not None:
@@ -93,14 +94,14 @@ class Trainer:
         if not self.apart:
             return discriminate(self.discriminator, condition, fake, real)
         of_fake, of_real = (
-            self.discriminator(torch.cat([condition, picture], dim=1)) for picture in (fake, real)
+            self.discriminator(torch.cat([condition, x], dim=1)) for x in (fake, real)
         )
         return of_fake, of_real
 
     def generator_step(
         self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """Update the generator (and encoder); the losses are returned weighted."""
+        """Updates the generator (and encoder); returns the weighted losses."""
         self.generator_optimizer.zero_grad()
         fake, kl = self.generate(condition, image, noise)
         fake_outputs, real_outputs = self.discriminate(condition, fake, image)
@@ -123,10 +124,10 @@ class Trainer:
     def discriminator_step(
         self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """Update the discriminator on fakes that the updated generator makes anew.
+        """Updates the discriminator on new fakes of the updated generator.
 
-        The generator stays in training mode meanwhile, so this pass moves its running statistics
-        and its spectral vectors a second time.
+        The generator stays in training mode: this pass updates its running statistics and its
+        spectral vectors a second time.
         """
         self.discriminator_optimizer.zero_grad()
         with torch.no_grad():

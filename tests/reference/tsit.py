@@ -1,10 +1,10 @@
 """TSIT: Jiang et al., "TSIT: A Simple and Versatile Framework for Image-to-Image Translation".
 
-Names in the state dict are those of the EndlessSora/TSIT checkpoints. The published generator runs
-with seven halvings only (its 'normal' and 'most' build, then fail on maps of different sizes).
-Other depths are defined here: the deepest levels are left out or added, so that L halvings give
-streams res_0 .. res_L and the blocks head_0 (fed feature L), G_middle_0 (L - 1), ..., the last
-middle block (feature 5), up_0 (4), up_1 (3), up_2 (2), up_3 (1); there are L - 5 middle blocks.
+The state dict uses the names of the EndlessSora/TSIT checkpoints. The published generator runs only
+with L = 7 downsamples (`halvings`): its 'normal' and 'most' build, then fail on maps of different
+sizes. Other depths leave out or add the deepest levels: L downsamples give streams res_0 .. res_L
+and the blocks head_0 (with feature L), G_middle_0 (L - 1), ..., the last middle block (feature 5),
+up_0 (4), up_1 (3), up_2 (2), up_3 (1); there are L - 5 middle blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import Norm, leaky, parameter_free_norm, spectral
-from .spade import doubled
+from .spade import upsample
 
 Start = Literal["layout", "noise", "latent"]
 
@@ -43,7 +43,7 @@ class FADE(nn.Module):
 
 
 class FADEResnetBlock(nn.Module):
-    """SPADE's residual block with FADE in SPADE's place, and a middle as wide as the input."""
+    """SPADE's residual block with FADE instead of SPADE, and in_channels channels inside."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class FADEResnetBlock(nn.Module):
 
 
 class StreamResnetBlock(nn.Module):
-    """Figure 3: convolve, normalise, activate, twice; a learned skip is activated likewise."""
+    """Figure 3: convolve, normalize, activate, twice; a learned skip is activated too."""
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class Stream(nn.Module):
 
 
 def fadain(x: torch.Tensor, style: torch.Tensor, *, alpha: float = 1.0) -> torch.Tensor:
-    """Equation 3: x with the style's mean and deviation a channel, mixed with x by alpha.
+    """Equation 3: x with the style's mean and deviation per channel, mixed with x by alpha.
 
-    The variance is unbiased and 1e-5 is added to it before the root, in x and in the style.
+    Deviations are sqrt(unbiased variance + 1e-5), for x and for the style.
     """
 
     def moments(feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,13 +143,13 @@ def fadain(x: torch.Tensor, style: torch.Tensor, *, alpha: float = 1.0) -> torch
 
 
 class TSITGenerator(nn.Module):
-    """Figure 2: FAdaIN then a FADE block at each level, the deepest first.
+    """Figure 2: FAdaIN, then a FADE block at each level, the deepest first.
 
-    size: (H, W) of the picture. start: the first map comes from the reduced content ('layout',
-    the published semantic synthesis), from normal noise (N, noise_channels, h, w) ('noise', the
-    published style transfer), or from a latent (N, latent_size) ('latent', the published VAE).
-    The published code gives both streams the content's channel count; here the style stream has
-    its own, so that a layout and a photograph can be combined.
+    size: (H, W) of the image. start: the input of the first map is the downsampled content
+    ('layout', the published semantic synthesis), normal noise (N, noise_channels, h, w) ('noise',
+    the published style transfer), or a latent (N, latent_size) ('latent', the published VAE). In
+    the published code both streams have the channels of the content; here the style stream has its
+    own number, so that a layout and a photo can be combined.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class TSITGenerator(nn.Module):
     ) -> None:
         super().__init__()
         if halvings < 5:
-            raise ValueError(f"TSIT needs at least 5 halvings: {halvings}")
+            raise ValueError(f"halvings: expected at least 5, got {halvings}")
         self.halvings = halvings
         self.start: Start = start
         self.start_size = (size[0] >> halvings, size[1] >> halvings)
@@ -222,5 +222,5 @@ class TSITGenerator(nn.Module):
         for name, level in zip(self.block_names, range(self.halvings, 0, -1), strict=True):
             if style_features is not None:
                 x = fadain(x, style_features[level], alpha=self.alpha)
-            x = doubled(self.get_submodule(name)(x, content_features[level]))
+            x = upsample(self.get_submodule(name)(x, content_features[level]))
         return torch.tanh(self.conv_img(leaky(x)))

@@ -1,4 +1,4 @@
-"""VGG-19 up to relu5_1, with torchvision's parameter names, and the five maps SPADE compares."""
+"""VGG-19 up to relu5_1 with torchvision's parameter names: the five maps that SPADE compares."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SLICE_ENDS = (2, 7, 12, 21, 30)
 
 
 class VGG19(nn.Module):
-    """Picture (N, 3, H, W) to relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+    """Image (N, 3, H, W) to relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
 
-    As published the picture goes in as it is, in [-1, 1], not standardised as for ImageNet.
+    As published, the input is in [-1, 1], not standardized as for ImageNet.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class VGG19(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """In VGG-19's place, where its kinks would test luck: the picture at five sizes."""
+    """The image at five sizes; replaces VGG-19 in tests that its kinks would make unstable."""
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = [x]

@@ -1,4 +1,4 @@
-"""Writes docs/fidelity.md from what the golden tests measured.
+"""Writes docs/fidelity.md from the measurements of the golden tests.
 
 bash tools/run_tests.sh tests/models --junitxml=measured.xml
 .venv/bin/python -m tests.reference.write_fidelity measured.xml
@@ -13,30 +13,30 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from data.files import write_text
+from runtime import ROOT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
+PAGE = ROOT / "docs" / "fidelity.md"
 SECTIONS = {
     "out": "forward, largest absolute difference",
     "grad": "gradients, worst relative in norm",
     "after": "state after, worst relative in norm",
 }
-HEAD = """# Fidelity: how far from the published mathematics
+HEAD = """# Fidelity to the published mathematics
 
-Every row is a test that runs the project's layer or network and compares it with a PyTorch
-reference written from the papers (`tests/reference`), number for number: the outputs in training
-and in evaluation mode, the gradients of all parameters and inputs, and what a pass leaves behind
-(running statistics, the vectors of spectral norm, parameters after five steps of both sides with
-TTUR Adam). Allowed are 1e-4 absolute in the outputs and 1e-3 relative in norm in gradients and
-states. Measured on a CPU by the tests named, which fail beyond those limits; nothing here was
-measured on a GPU.
+Each row is a test that runs one layer or network of this project and compares it with a PyTorch
+reference written from the papers (`tests/reference`). It compares the outputs in training and
+evaluation mode, the gradients of all parameters and inputs, and the state after a pass: running
+statistics, the vectors of spectral norm, and parameters after five steps of generator and
+discriminator with TTUR Adam. The limits are 1e-4 absolute for outputs and 1e-3 relative in norm for
+gradients and states; the tests fail beyond them. All numbers were measured on a CPU, none on a GPU.
 
-Made by `python -m tests.reference.write_fidelity` (its docstring has the two commands).
+`python -m tests.reference.write_fidelity` writes this page; its docstring has the two commands.
 
 """
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """(file, test, differences) of each test that recorded any, in the order of the run."""
+    """(module, title, differences) of each test that recorded any, in the order of the run."""
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         found = {
             str(entry.get("name")): float(str(entry.get("value")))
@@ -56,7 +56,7 @@ def _title(name: str) -> str:
 
 
 def write_page(path: Path) -> str:
-    """The page's text."""
+    """The text of the page, from a JUnit XML file."""
     lines = [f"| module | case | {' | '.join(SECTIONS.values())} |", "|---|---|---|---|---|"]
     for module, title, found in read_rows(path):
         cells = [f"{found[key]:.1e}" if key in found else "" for key in SECTIONS]

@@ -1,3 +1,5 @@
+"""The log of a run: its files, and writes that fail."""
+
 from __future__ import annotations
 
 import errno
@@ -39,7 +41,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_lines_and_stats(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(folder)
-    log.say("two\nlines")
+    log.info("two\nlines")
     log.start(0, 0, 100)
     log.tick("phase I  epoch 1/2", 2, RECORD["losses"])
     log.stats("phase I  epoch 1/2", RECORD, 75.0)
@@ -66,7 +68,7 @@ def test_events_are_written(folder: RunFolder) -> None:
 
 
 def read_records(path: Path) -> list[bytes]:
-    """The records of a file of events; a torn last one is left out."""
+    """The complete records of a file of TensorBoard events."""
     content, records = path.read_bytes(), []
     while len(content) >= 12:
         (length,) = struct.unpack("<Q", content[:8])
@@ -77,16 +79,16 @@ def read_records(path: Path) -> list[bytes]:
     return records
 
 
-def test_a_full_disk_never_reaches_the_loop(
+def test_a_full_disk_raises_no_error(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "RETRY_SECONDS", -1.0)
     threads = threading.active_count()
     log = Log(folder)
-    log.say("before")
+    log.info("before")
     log.start(0, 0, 100)
     log.stats("", RECORD, 0.0)
-    # The file-size limit of the kernel stands for the disk: a write may get half of its bytes in.
+    # A file-size limit instead of a full disk: a write may still store half of its bytes.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     longest = max(p.stat().st_size for p in (folder.log_path, folder.stats_path))
     with monkeypatch.context() as patch:
@@ -94,17 +96,17 @@ def test_a_full_disk_never_reaches_the_loop(
         resource.setrlimit(resource.RLIMIT_FSIZE, (longest + 5, limits[1]))
         try:
             for step in (6, 7):
-                log.say("x" * 300)
+                log.info("x" * 300)
                 log.stats("", {**RECORD, "step": step}, 0.0)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    log.say("after")
+    log.info("after")
     log.stats("", {**RECORD, "step": 8}, 0.0)
     log.close()
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 3  # one line a file, however often it fails
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 3  # one line per file, however often it fails
     for name in ("log.txt", "stats.jsonl", "TensorBoard's events"):
-        assert re.search(rf"{name}.*: cannot be written \(File too large\)", said.err)
+        assert re.search(rf"{name}.*: cannot be written \(File too large\)", stderr)
     assert [line[21:] for line in folder.log_path.read_text().splitlines()] == ["before", "after"]
     stats = [json.loads(line) for line in folder.stats_path.read_text().splitlines()]
     assert [record["step"] for record in stats] == [5, 8]
@@ -123,21 +125,21 @@ def test_a_file_that_refuses_every_byte(
     (folder.path / name).symlink_to("/dev/full")
     log = Log(folder)
     for _ in range(3):
-        log.say("a")
+        log.info("a")
         log.stats("", RECORD, 0.0)
     assert capsys.readouterr().err.count(f"{name}: cannot be written (No space left") == 1
-    (folder.path / name).unlink()  # there is room again
-    log.say("b")
+    (folder.path / name).unlink()  # space is free again
+    log.info("b")
     log.stats("", RECORD, 0.0)
     log.close()
     assert len((folder.path / name).read_text().splitlines()) == 1
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_that_is_gone(
+def test_a_closed_terminal(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Gone(io.StringIO):
+    class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise OSError(errno.EIO, "Input/output error")
 
@@ -147,29 +149,29 @@ def test_a_terminal_that_is_gone(
 
     log = Log(folder)
     log._bar = Bar()
-    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stdout", Closed())
     for _ in range(3):
         log.tick("phase I", 2, RECORD["losses"])
-        log.say("a")
+        log.info("a")
         log.stats("", RECORD, 0.0)
     assert capsys.readouterr().err.count("the terminal or its file: cannot be written") == 1
-    monkeypatch.setattr(sys, "stderr", Gone())
-    Log(folder).say("b")
+    monkeypatch.setattr(sys, "stderr", Closed())
+    Log(folder).info("b")
     log.close()
     assert len(folder.log_path.read_text().splitlines()) == 4
 
 
-def test_names_that_the_terminal_cannot_show(
+def test_characters_that_the_terminal_lacks_are_escaped(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with open(tmp_path / "out", "w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        Log(folder).say("风景 \udcd6.png")
+        Log(folder).info("风景 \udcd6.png")
     assert (tmp_path / "out").read_text() == "\\u98ce\\u666f \\udcd6.png\n"
     assert folder.log_path.read_text(encoding="utf-8").endswith("风景 \\udcd6.png\n")
 
 
-def test_stats_that_cannot_be_cut(
+def test_a_failure_to_cut_the_stats_is_reported(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, step: int) -> None:
@@ -179,12 +181,12 @@ def test_stats_that_cannot_be_cut(
     log = Log(folder)
     log.start(5, 0, 100)
     log.close()
-    assert "stats.jsonl: Read-only file system; it keeps the later" in capsys.readouterr().err
+    assert "stats.jsonl: Read-only file system; later steps stay in it" in capsys.readouterr().err
 
 
 def test_a_silent_log_writes_nothing(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(folder, silent=True)
-    log.say("a")
+    log.info("a")
     log.start(0, 0, 100)
     log.tick("", 2, {})
     log.stats("", RECORD, 0.0)
@@ -193,7 +195,7 @@ def test_a_silent_log_writes_nothing(folder: RunFolder, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
-def test_speed_leaves_the_compilation_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_excludes_the_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     speed = Speed()

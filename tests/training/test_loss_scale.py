@@ -1,4 +1,4 @@
-"""The factor of the loss in float16."""
+"""Dynamic loss scaling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from training.loss_scale import LARGEST, START, GradientOverflow, LossScale
 
 
-def test_it_is_halved_at_once_and_doubled_after_many_good_steps() -> None:
+def test_it_shrinks_at_once_and_grows_after_many_good_steps() -> None:
     scale = LossScale()
     for _ in range(LossScale.GROW_AFTER - 1):
         scale.update(True)
@@ -20,7 +20,7 @@ def test_it_is_halved_at_once_and_doubled_after_many_good_steps() -> None:
     assert (scale.value, scale.good_steps) == (START, 0)
 
 
-def test_it_has_a_largest_and_a_least_value() -> None:
+def test_it_has_a_maximum_and_a_minimum() -> None:
     scale = LossScale()
     scale.value, scale.good_steps = LARGEST, LossScale.GROW_AFTER - 1
     scale.update(True)

@@ -1,9 +1,9 @@
-"""The losses of a seeded run per generator, recorded: a refactor leaves them as they were.
+"""Recorded losses of a seeded run per generator: a refactoring must not change them.
 
-    python -m tests.training.test_loss_trace    # record them again; needed if a formula changes
+    python -m tests.training.test_loss_trace    # records them again, after a change of a formula
 
-On the machine of the record they must be the same to the last bit, and so must every array of the
-final state. Other processors and compilers round differently: there `LIMIT` holds.
+On the machine of the record they must be bit-identical, as must every array of the final state.
+Other processors and compilers round differently: `LIMIT` is the tolerance then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from options.run import (
+from options.schedule import Phase, Schedule
+from options.train import (
     DataOptions,
     DiscriminatorOptions,
     GeneratorOptions,
@@ -30,16 +31,15 @@ from options.run import (
     RunOptions,
     TrainingOptions,
 )
-from options.schedule import Phase, Schedule
+from runtime.start import start_jittor
 from tests.tiny import write_dataset
-from tools.start import start_jittor
 from training.log import Log
-from training.preparation import prepare_run
+from training.preflight import prepare_run
 from training.run_folder import RunFolder
-from training.tensor_file import read_tensors
+from weights.safetensors_file import read_tensors
 
 RECORD = Path(__file__).parent / "files" / "loss_traces.json"
-# Adam's first step is a gradient's sign, which rounding decides where the gradient is near 0.
+# Adam's first step is the sign of the gradient, which depends on rounding for gradients near 0.
 LIMIT = 0.03
 SIZE = (32, 48)
 PHASES = (Phase("I", 1, 2, "total", 2e-4), Phase("II", 3, 4, "total", 1e-4))
@@ -57,18 +57,18 @@ GENERATORS: dict[str, dict[str, Any]] = {
 
 
 def describe_rounding() -> str:
-    """All that decides about rounding: processor, compiler, and what convolutions may use."""
+    """The causes of different rounding: processor, compiler, and instructions of convolutions."""
     lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
     facts = {key.strip(): value.strip() for key, _, value in lines}
     model = " ".join(facts.get(k, "?") for k in ("vendor_id", "cpu family", "model", "stepping"))
-    wide = "AVX-512" if "avx512f" in facts.get("flags", "").split() else "no AVX-512"
+    avx = "AVX-512" if "avx512f" in facts.get("flags", "").split() else "no AVX-512"
     threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     limit = os.environ.get("DNNL_MAX_CPU_ISA", "all")
     compiler = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, text=True).stdout
-    return f"{model}, {wide}, g++ {compiler.strip()}, threads {threads}, instructions {limit}"
+    return f"{model}, {avx}, g++ {compiler.strip()}, threads {threads}, instructions {limit}"
 
 
-def _write_photographs(root: Path) -> Path:
+def _write_photos(root: Path) -> Path:
     for part, count in (("content", 4), ("style", 3)):
         (root / part).mkdir(parents=True)
         for index in range(count):
@@ -79,26 +79,26 @@ def _write_photographs(root: Path) -> Path:
 
 
 def trace(name: str, folder: Path) -> dict[str, Any]:
-    """Train the tiny network of this name; its losses by step, and a digest of its last state."""
+    """The losses per step of a tiny network of this name, and a digest of its last state."""
     import jittor as jt
 
     from training.loop import train
 
-    # What an earlier test left unexecuted would sample from this run's seed.
+    # Pending operations of an earlier test would sample from the seed of this run.
     jt.sync_all()
-    translates = name == "tsit_translation"
-    dataset = folder / "dataset"
-    source = _write_photographs(dataset) if translates else write_dataset(dataset, pairs=4)
+    unpaired = name == "tsit_translation"
+    root = folder / "dataset"
+    dataset = _write_photos(root) if unpaired else write_dataset(root, pairs=4)
     options = RunOptions(
         data=DataOptions(
-            task="translation" if translates else "synthesis",
-            input_path=str(source),
+            task="translation" if unpaired else "synthesis",
+            input_path=str(dataset),
             height=SIZE[0],
             width=SIZE[1],
             workers=1,
-            **({} if translates else {"classes": 4}),
+            **({} if unpaired else {"classes": 4}),
         ),
-        generator=GeneratorOptions(channels=2, halvings=4, **GENERATORS[name]),
+        generator=GeneratorOptions(channels=2, num_downsamples=4, **GENERATORS[name]),
         discriminator=DiscriminatorOptions(discriminator_layers=2, discriminator_channels=2),
         loss=LossOptions(lambda_vgg=0.0),
         optimizer=OptimizerOptions(ema_decay=0.9),
@@ -118,7 +118,7 @@ def trace(name: str, folder: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
     (state,) = [path for path in run.glob("checkpoints/state-*") if path.name.endswith("4")]
     arrays = read_tensors(state / "state.safetensors")[0].values()
-    # By value alone: names of arrays may change.
+    # Only the values: names of arrays may change.
     parts = sorted(hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays)
     return {
         "losses": [{key: float.hex(v) for key, v in r["losses"].items()} for r in records],
@@ -127,27 +127,29 @@ def trace(name: str, folder: Path) -> dict[str, Any]:
 
 
 def compare(name: str, made: dict[str, Any], rounding: str, record: dict[str, Any]) -> None:
-    """Raise AssertionError if a trace is not the record's: to the last bit on its machine."""
-    wanted = record["traces"][name]
+    """Raise AssertionError if a trace differs from the record, in any bit on its machine."""
+    recorded = record["traces"][name]
     if rounding == record["rounding"]:
-        assert made == wanted
+        assert made == recorded
         return
-    assert [list(losses) for losses in made["losses"]] == [list(s) for s in wanted["losses"]]
-    for step, (mine, theirs) in enumerate(zip(made["losses"], wanted["losses"], strict=True), 1):
-        for key, value in theirs.items():
-            expected = pytest.approx(float.fromhex(value), rel=LIMIT, abs=LIMIT)
-            assert float.fromhex(mine[key]) == expected, f"{name}, step {step}: {key}"
+    assert [list(losses) for losses in made["losses"]] == [list(s) for s in recorded["losses"]]
+    for step, (found, expected) in enumerate(
+        zip(made["losses"], recorded["losses"], strict=True), 1
+    ):
+        for key, value in expected.items():
+            near = pytest.approx(float.fromhex(value), rel=LIMIT, abs=LIMIT)
+            assert float.fromhex(found[key]) == near, f"{name}, step {step}: {key}"
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_the_losses_of_a_seeded_run_are_those_recorded(name: str, tmp_path: Path) -> None:
+def test_losses_of_a_seeded_run_match_the_record(name: str, tmp_path: Path) -> None:
     compare(name, trace(name, tmp_path), describe_rounding(), json.loads(RECORD.read_text()))
 
 
-@pytest.mark.parametrize("rounding", ["that of the record", "another"])
-def test_a_changed_loss_is_found(rounding: str) -> None:
+@pytest.mark.parametrize("rounding", ["the recorded one", "another"])
+def test_a_changed_loss_is_detected(rounding: str) -> None:
     record = json.loads(RECORD.read_text())
-    record["rounding"] = "that of the record"
+    record["rounding"] = "the recorded one"
     made = json.loads(json.dumps(record["traces"]["spade"]))
     compare("spade", made, rounding, record)
     value = float.fromhex(made["losses"][-1]["gan"])

@@ -1,4 +1,4 @@
-"""Adam against its formula in double precision (PyTorch's form of it)."""
+"""Adam against its formula, as PyTorch writes it, in float64."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reference(
 @pytest.mark.parametrize("beta1", [0.0, 0.5])
 @pytest.mark.parametrize("scale", [1.0, 1e-9])
 def test_follows_the_formula(beta1: float, scale: float) -> None:
-    # At a scale of 1e-9 epsilon is as large as the root: its place in the formula shows.
+    # At a scale of 1e-9 epsilon is as large as the root, so its place in the formula matters.
     random = np.random.default_rng(0)
     start = random.normal(size=(3, 4)).astype(np.float32)
     gradients = [scale * random.normal(size=(3, 4)).astype(np.float32) for _ in range(6)]
@@ -47,14 +47,14 @@ def test_late_steps_follow_the_formula_too() -> None:
     assert EPSILON == 1e-8
 
 
-def test_other_variables_stay_and_gradients_still_flow() -> None:
-    mine, other = jt.array([1.0, 2.0]), jt.array([3.0, 4.0])
-    adam = Adam({"mine": mine}, beta1=0.0, beta2=0.9)
+def test_other_variables_keep_their_values_and_gradients_still_flow() -> None:
+    trained, other = jt.array([1.0, 2.0]), jt.array([3.0, 4.0])
+    adam = Adam({"trained": trained}, beta1=0.0, beta2=0.9)
     for _ in range(2):
-        adam.step((mine * other).sum(), 0.1)
+        adam.step((trained * other).sum(), 0.1)
     np.testing.assert_array_equal(other.numpy(), [3, 4])
-    assert not mine.is_stop_grad()
-    np.testing.assert_allclose(mine.numpy(), [0.8, 1.8], rtol=1e-5)
+    assert not trained.is_stop_grad()
+    np.testing.assert_allclose(trained.numpy(), [0.8, 1.8], rtol=1e-5)
 
 
 def test_without_momentum_the_first_moment_is_not_stored() -> None:
@@ -64,7 +64,7 @@ def test_without_momentum_the_first_moment_is_not_stored() -> None:
     assert sorted(state) == ["first.a", "second.a"]
 
 
-def test_only_those_named_move() -> None:
+def test_only_the_named_parameters_change() -> None:
     a, b = jt.array([1.0]), jt.array([1.0])
     adam = Adam({"a": a, "b": b}, beta1=0.5, beta2=0.9)
     adam.step((a * b).sum(), 0.1, {"b"})
@@ -72,7 +72,7 @@ def test_only_those_named_move() -> None:
     assert adam.second["a"].item() == 0 and adam.second["b"].item() > 0
 
 
-def test_after_a_restart_the_next_step_is_the_first() -> None:
+def test_a_restart_resets_moments_and_step_count() -> None:
     restarted, fresh = jt.array([1.0, 2.0]), jt.array([1.0, 2.0])
     adam = Adam({"a": restarted}, beta1=0.5, beta2=0.9)
     adam.step((restarted * jt.array([5.0, -7.0])).sum(), 0.1)
@@ -85,7 +85,7 @@ def test_after_a_restart_the_next_step_is_the_first() -> None:
     assert adam.n_step == 1
 
 
-def test_shapes_and_order_of_operators_are_given_back() -> None:
+def test_shape_and_operator_order_are_restored() -> None:
     variable = jt.zeros((2, 3, 4))
     adam = Adam({"a": variable}, beta1=0.0, beta2=0.9)
     adam.step((variable + 1).sqr().sum(), 0.1)
@@ -93,20 +93,20 @@ def test_shapes_and_order_of_operators_are_given_back() -> None:
     assert jt.flags.node_order == 0
 
 
-def test_a_scaled_loss_makes_the_same_step() -> None:
+def test_a_scaled_loss_gives_the_same_step() -> None:
     plain, scaled = jt.array([1.0, 2.0]), jt.array([1.0, 2.0])
     scale = LossScale()
     for variable, factor in ((plain, None), (scaled, scale)):
         adam = Adam({"a": variable}, beta1=0.5, beta2=0.9)
         for gradient in ([0.1, -3.0], [1e-3, 7.0]):
             adam.step((variable * jt.array(gradient)).sum(), 0.1, scale=factor)
-    # powers of two change no digit
+    # Scaling by a power of two is exact.
     np.testing.assert_array_equal(scaled.numpy(), plain.numpy())
     assert scale.good_steps == 2
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_a_gradient_that_is_not_finite_moves_nothing(value: float) -> None:
+def test_a_gradient_that_is_not_finite_changes_no_parameter(value: float) -> None:
     a, b = jt.array([1.0, 2.0]), jt.array([3.0])
     adam, scale = Adam({"a": a, "b": b}, beta1=0.5, beta2=0.9), LossScale()
     loss = (a * jt.array(np.float32([1, value]))).sum() + b.sum()

@@ -1,3 +1,5 @@
+"""The folder of a run: its owner, its lock and its record of options."""
+
 from __future__ import annotations
 
 import errno
@@ -12,17 +14,15 @@ import pytest
 
 from data.ownership import MARKER
 from options.errors import UserError
-from options.run import RunOptions
+from options.train import RUN_FIELDS, RunOptions
 from training.run_folder import (
-    FREE,
-    SAID,
     RunFolder,
     check_space,
     compare_options,
     cut_stats,
     describe_environment,
-    newest_run,
 )
+from weights.snapshots import newest_run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -43,26 +43,25 @@ def test_a_start_is_recorded(options: RunOptions) -> None:
     folder.close()
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, options: RunOptions) -> None:
-    mine = tmp_path / "thesis"
-    (mine / "checkpoints").mkdir(parents=True)
-    (mine / "options.json").write_text('{"data": "mine"}')
+def test_another_folder_is_refused(tmp_path: Path, options: RunOptions) -> None:
+    other = tmp_path / "thesis"
+    (other / "checkpoints").mkdir(parents=True)
+    (other / "options.json").write_text('{"data": "the user"}')
     for attempt in (RunFolder(tmp_path, "thesis").check, RunFolder(tmp_path, "thesis").open):
         with pytest.raises(UserError) as error:
             attempt()
-        assert "expected a new folder, an empty one or a run, it holds checkpoints" in str(
-            error.value
-        )
-        assert "give another --name" in str(error.value)
-    assert sorted(path.name for path in mine.rglob("*")) == ["checkpoints", "options.json"]
-    # Selections may have been made first, as tools.filter_dataset says.
+        text = str(error.value)
+        assert "expected a new folder, an empty one or a run" in text and "checkpoints" in text
+        assert "ive another --name" in text
+    assert sorted(path.name for path in other.rglob("*")) == ["checkpoints", "options.json"]
+    # The selections of a read-only dataset exist before the run.
     (tmp_path / "new/selections").mkdir(parents=True)
     folder = RunFolder(tmp_path, "new")
     folder.open()
     folder.close()
-    (folder.path / "notes.txt").write_text("mine")
+    (folder.path / "notes.txt").write_text("notes")
     folder.check()
-    # A copy by cp run/* loses the marker and is a run by its options.
+    # A copy by cp run/* loses the hidden marker; its options identify it.
     folder.record_start(options, ["train.py"], {})
     (folder.path / MARKER).unlink()
     folder.open()
@@ -76,7 +75,7 @@ def test_one_process_trains_a_run(tmp_path: Path) -> None:
     code = f"from training.run_folder import RunFolder; RunFolder({str(tmp_path)!r}, 'run').open()"
     command = [sys.executable, "-c", code]
     second = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert "another one is training" in second.stderr
+    assert "another process trains this run" in second.stderr
     folder.close()
     assert subprocess.run(command, cwd=REPOSITORY).returncode == 0
 
@@ -95,27 +94,31 @@ def test_without_locks_a_run_is_trained_with_a_warning(
     folder = RunFolder(tmp_path, "run")
     folder.open()
     folder.close()
-    said = capsys.readouterr().err
-    assert said.startswith(f"warning: the file system of {tmp_path / 'run'} has no locks (")
-    assert said.endswith("): start no second training of this run\n")
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"warning: the file system of {tmp_path / 'run'} has no locks (")
+    assert stderr.endswith("): start no second training of this run\n")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(UserError, match=r"must be writable: .*results/run: Not a directory"):
+    with pytest.raises(UserError, match=r"results/run: .* cannot be written \(Not a directory\)"):
         RunFolder(tmp_path / "results", "run").open()
 
 
-def test_every_option_is_free_said_or_refused(options: RunOptions) -> None:
-    names = {name for group in options.to_dict().values() for name in group}
-    assert names >= FREE | SAID
-    assert not FREE & SAID
-    kept = names - FREE - SAID
-    # What a run cannot take back, and nothing else.
-    assert kept == {
+def test_options_that_a_run_cannot_change() -> None:
+    fixed = {name for name, option in RUN_FIELDS.items() if option.resume == "fixed"}
+    assert fixed == {
         *("task", "height", "width", "classes", "unknown_label", "first_id", "instances"),
         *("flip", "load_scale", "epoch_images"),
-        *("generator", "channels", "halvings", "vae", "latent_size", "style_stream", "start"),
+        *(
+            "generator",
+            "channels",
+            "num_downsamples",
+            "vae",
+            "latent_size",
+            "style_stream",
+            "start",
+        ),
         "content_channels",
         *("fadain_alpha", "norm", "discriminator_scales", "discriminator_layers"),
         *("discriminator_channels", "beta1", "ema_decay", "seed"),
@@ -127,7 +130,7 @@ def test_changed_options_are_named(options: RunOptions) -> None:
     free = replace(options.training, log_every=7, checkpoint_minutes=1.0, device="cpu")
     assert compare_options(options, replace(options, training=free)) == []
     other = replace(options, loss=replace(options.loss, lambda_feature=5.0))
-    assert compare_options(options, other) == ["lambda_feature: 10.0 -> 5.0"]
+    assert compare_options(options, other) == ["lambda_feature: 10 -> 5"]
     other = replace(options, training=replace(options.training, precision="bfloat16"))
     assert compare_options(options, other) == ["precision: float32 -> bfloat16"]
     other = replace(
@@ -140,7 +143,7 @@ def test_changed_options_are_named(options: RunOptions) -> None:
     assert "classes: 4 -> 9" in str(error.value)
 
 
-def test_stats_are_cut_to_the_step_that_is_gone_on_from(tmp_path: Path) -> None:
+def test_stats_after_the_resumed_step_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "stats.jsonl"
     cut_stats(path, 3)
     lines = [json.dumps({"step": step}) + "\n" for step in range(1, 6)]
@@ -151,7 +154,9 @@ def test_stats_are_cut_to_the_step_that_is_gone_on_from(tmp_path: Path) -> None:
 
 def test_too_little_space(tmp_path: Path) -> None:
     check_space(tmp_path, 1)
-    with pytest.raises(UserError, match=r"checkpoints need 1000000000\.0 GB on the disk of"):
+    with pytest.raises(
+        UserError, match=r"expected 1000000000\.0 GB of free disk space for checkpoints,"
+    ):
         check_space(tmp_path, 10**18)
 
 

@@ -1,0 +1,1 @@
+"""The laboratory: benchmarks, GPU checks and the fault campaign."""

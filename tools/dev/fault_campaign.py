@@ -1,15 +1,15 @@
-"""Faults on purpose: kills, damaged inputs and full disks, and a table of what came of them.
+"""Injects faults, such as kills, full disks and damaged inputs, and tabulates the failures.
 
     python -m tools.dev.fault_campaign kills   --output_path DIR --count 50
     python -m tools.dev.fault_campaign points  --output_path DIR --count 40
     python -m tools.dev.fault_campaign inputs  --output_path DIR --count 1000
     python -m tools.dev.fault_campaign inputs  --output_path DIR --case 17 --kind lists
 
-kills: SIGKILL at random moments of a training; resumed, it must end with the weights of an unbroken
-run. points: SIGKILL before and in the middle of changes of the file system, disk full from one on,
-and single errors of the disk; resumed, the weights must be the same again. inputs: programs on
-files and flags damaged by a seed. Everything is written below DIR: results, one JSON file a part,
-and the files of each failed case. docs/reliability.md has the last table.
+kills: SIGKILL at random moments of a training. The resumed run must end with the weights of an
+unbroken run. points: SIGKILL before and during changes of the file system, a disk that is full from
+one change on, and single disk errors. The resumed run must end with the same weights. inputs:
+programs on files and flags that a seed damages. All output is in DIR: one JSON file per part, and
+the files of each failed case. docs/reliability.md has the last table.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pathlib import Path
 
 from data.files import write_text
 from options.errors import UserError
-from tools.arguments import ToolParser, exit_codes
+from runtime.program import ToolParser, exit_codes
 from tools.dev.faults import inputs
-from tools.dev.faults.inputs import KINDS, Case
-from tools.dev.faults.shim import Deed
+from tools.dev.faults.cases import KINDS, Case
+from tools.dev.faults.shim import FaultKind
 from tools.dev.faults.training import Row, fault_points, kill_at_random
 
-DEEDS: tuple[Deed, ...] = ("kill", "tear", "full", "error")
+FAULTS: tuple[FaultKind, ...] = ("kill", "tear", "full", "error")
 PARTS = ("kills", "points", "inputs")
 
 
 @exit_codes(stopped="stopped; finished cases are in the JSON files")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where something failed that must not, 2 for what the user must mend."""
+    """Returns 0; 1 if a case failed, 2 for a user error."""
     arguments = _parser().parse_args(argv)
     output = Path(arguments.output_path).expanduser()
     try:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.part == "kills":
             rows = [kill_at_random(work, arguments.count or 50, arguments.seed)]
         else:
-            rows = [fault_points(work, arguments.count or 40, deed) for deed in DEEDS]
+            rows = [fault_points(work, arguments.count or 40, kind) for kind in FAULTS]
     minutes = (time.monotonic() - started) / 60
     for row in rows:
         print(f"| {row.what} | {row.tried} | {len(row.failures)} | {row.note} |")
@@ -89,7 +89,7 @@ def _run_inputs(work: Path, arguments: argparse.Namespace) -> list[Row]:
 
 
 def describe(case: Case) -> str:
-    """A case in some lines, with what runs it again."""
+    """A few lines about a case: number, command, damage and result."""
     return (
         f"case {case.number} ({case.kind}): {case.program} {' '.join(map(ascii, case.arguments))}\n"
         f"  damaged: {'; '.join(map(ascii, case.damages)) or 'flags'}\n"
@@ -98,14 +98,16 @@ def describe(case: Case) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ToolParser("dev.fault_campaign", __doc__)
-    parser.add_argument("part", choices=PARTS, help="what goes wrong")
-    parser.add_argument("--output_path", "--output-path", required=True, metavar="DIR")
-    parser.add_argument("--count", type=int, metavar="N", help="kills, points of each kind, cases")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="inputs: the first case")
-    parser.add_argument("--case", type=int, metavar="N", help="inputs: this one alone")
-    parser.add_argument("--kind", choices=sorted(KINDS), help="inputs: this kind alone")
+    parser = ToolParser("tools.dev.fault_campaign", __doc__)
+    add = parser.add_argument
+    add("part", choices=PARTS, help="the faults to inject")
+    add("--output_path", "--output-path", required=True, metavar="DIR", help="output folder")
+    add("--count", type=int, metavar="N", help="kills (50), points per kind (40) or cases (1000)")
+    add("--seed", type=int, default=0, metavar="N", help="chooses the faults (0)")
+    add("--start", type=int, default=0, metavar="N", help="inputs: the first case (0)")
+    add("--case", type=int, metavar="N", help="inputs: only this case")
+    kinds = sorted(KINDS)
+    add("--kind", choices=kinds, metavar="KIND", help=f"inputs: only one of {', '.join(kinds)}")
     return parser
 
 

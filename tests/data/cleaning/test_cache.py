@@ -1,4 +1,4 @@
-"""What is kept, survives, and is refused."""
+"""The cache: stored rows, damaged files, errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_arrays_survive_packing() -> None:
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_keys_are_of_content_and_settings(tmp_path: Path) -> None:
+def test_keys_depend_on_content_and_settings(tmp_path: Path) -> None:
     for name, content in (("a", b"1"), ("b", b"23"), ("c", b"12"), ("d", b"3"), ("e", b"1")):
         (tmp_path / name).write_bytes(content)
 
@@ -36,7 +36,7 @@ def test_keys_are_of_content_and_settings(tmp_path: Path) -> None:
     assert len({key("a", "b"), key("c", "d"), key("b", "a"), key("a", "b", "y")}) == 4
 
 
-def test_rows_are_kept(tmp_path: Path) -> None:
+def test_rows_are_stored(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     cache = Cache(path)
     cache.add([("k1", b"m1", b"f1", b"d1"), ("k2", b"m2", b"f2", b"d2")], [(b"\xff|f", 3, 4, "k1")])
@@ -53,7 +53,7 @@ def test_rows_are_kept(tmp_path: Path) -> None:
     cache.close()
 
 
-def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
+def test_a_damaged_database_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"SQLite format 3\0" + b"and then no database" * 100)
     cache = Cache(path)
@@ -61,14 +61,14 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     cache.close()
 
 
-def test_another_file_of_its_name_stays(tmp_path: Path) -> None:
+def test_another_file_of_its_name_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(UserError, match=r"file is not a database; .* remove that file"):
+    with pytest.raises(UserError, match=r"file is not a database\. .* remove that file"):
         Cache(path)
     assert path.read_bytes() == b"no database at all" * 100
 
 
-def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the measures are kept beside the selections"):
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a writable cache of the measures"):
         Cache(tmp_path / "missing" / "c.sqlite")

@@ -1,4 +1,4 @@
-"""FADE beside the reference."""
+"""FADE against the reference, and its shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from models.layers.fade import FADE
 from tests.models.conftest import Record
 from tests.models.golden import Part, check_network
+from tests.models.inputs import shape, values
 from tests.reference.goldens import load
 
 
@@ -23,3 +24,7 @@ def test_as_published(norm: str, record: Record) -> None:
         ["x", "feature"],
     )
     record(worst)
+
+
+def test_shape() -> None:
+    assert shape(FADE(6)(values(3, 6, 5, 7), values(3, 6, 5, 7, seed=1))) == (3, 6, 5, 7)

@@ -1,4 +1,4 @@
-"""Batch and instance norm beside PyTorch's, over several training passes."""
+"""Norms against PyTorch's, over several training passes, and their shapes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from models.layers.normalization import (
     ScaledNorm,
     create_norm,
     instance_norm,
-    normalise,
+    normalize,
 )
 from tests.models.conftest import Record
 from tests.models.golden import Part, check, fetch, gradients, inputs_of
-from tests.models.inputs import full, values
+from tests.models.inputs import CLASSES, full, layout, shape, values
 from tests.reference.goldens import load
 
 PART = Part("spade", "blocks.0.norm_0.norm.", "head_0.norm_0.param_free_norm.")
@@ -41,25 +41,35 @@ def test_three_passes_and_an_evaluation_as_published(kind: str, record: Record) 
 
 
 @pytest.mark.parametrize("kind", ["batch", "instance"])
-def test_given_moments_change_nothing(kind: str) -> None:
+def test_given_moments_give_the_same(kind: str) -> None:
     norm, x = create_norm(kind, 6), values(2, 6, 5, 7)
     alone = norm(x).numpy()
-    np.testing.assert_array_equal(normalise(x, norm.statistics(x, norm.moments(x))).numpy(), alone)
+    np.testing.assert_array_equal(normalize(x, norm.statistics(x, norm.moments(x))).numpy(), alone)
+
+
+def test_shapes() -> None:
+    x = values(3, 6, 5, 7)
+    for norm, moments in ((create_norm("batch", 6), 1), (create_norm("instance", 6), 3)):
+        assert shape(norm(x)) == (3, 6, 5, 7)
+        assert [shape(value) for value in norm.moments(x)] == [(moments, 6, 1, 1)] * 2
+    for name in ("batch", "instance"):
+        assert shape(ScaledNorm(6, name)(x)) == (3, 6, 5, 7)
+    assert shape(instance_norm(layout(3, 5, 7).feature(by_image=True))) == (3, CLASSES, 5, 7)
 
 
 def test_batch_norm_has_no_trainable_parameter() -> None:
     assert all(parameter.is_stop_grad() for parameter in BatchNorm(3).parameters())
 
 
-def test_a_scaled_batch_norm_draws_as_it_trains() -> None:
-    norm, pictures = ScaledNorm(6, "batch"), values(2, 6, 5, 7)
-    trained = norm(pictures).numpy()
+def test_a_scaled_batch_norm_evaluates_as_it_trains() -> None:
+    norm, images = ScaledNorm(6, "batch"), values(2, 6, 5, 7)
+    trained = norm(images).numpy()
     norm.eval()
-    np.testing.assert_array_equal(norm(pictures).numpy(), trained)
-    # ... and of one picture alone it is instance norm.
-    alone = norm.scale.reshape((1, -1, 1, 1)) * instance_norm(pictures[:1])
-    np.testing.assert_allclose(norm(pictures[:1]).numpy(), alone.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(norm(images).numpy(), trained)
+    # With one image it is instance norm.
+    alone = norm.scale.reshape((1, -1, 1, 1)) * instance_norm(images[:1])
+    np.testing.assert_allclose(norm(images[:1]).numpy(), alone.numpy(), atol=1e-5)
 
 
-def test_a_constant_picture_is_zero() -> None:
+def test_a_constant_image_is_zero() -> None:
     np.testing.assert_allclose(instance_norm(full(7, 2, 6, 5, 7)).numpy(), 0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The style encoder beside the reference."""
+"""Style encoder against the reference, and its shapes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from models.networks.encoder import StyleEncoder, sample_latent
 from tests.models.conftest import Record
 from tests.models.golden import Part, Vars, check_network
-from tests.models.inputs import full
+from tests.models.inputs import full, record_shapes, shape, values
 from tests.reference.goldens import load
 
 
@@ -25,8 +25,17 @@ def test_as_published(name: str, record: Record) -> None:
     record(check_network(golden, encoder, Part("encoder"), forward, ["image"]))
 
 
+def test_shapes() -> None:
+    encoder = StyleEncoder(channels=2, latent_size=16)
+    shapes = record_shapes(encoder.layers)
+    assert [shape(output) for output in encoder(values(3, 3, 37, 53))] == [(3, 16)] * 2
+    widths_and_sides = [(2, 128), (4, 64), (8, 32), (16, 16), (16, 8), (16, 4)]
+    assert shapes == [(3, width, side, side) for width, side in widths_and_sides]
+
+
 def test_sample_latent_has_the_mean_and_the_variance() -> None:
     mean, log_variance = full(3, 20000, 2), jt.array([[0.0, np.log(4.0)]])
-    drawn = sample_latent(mean, log_variance.broadcast(mean.shape)).numpy()
-    np.testing.assert_allclose(drawn.mean(0), [3, 3], atol=0.05)
-    np.testing.assert_allclose(drawn.std(0), [1, 2], rtol=0.03)
+    sampled = sample_latent(mean, log_variance.broadcast(mean.shape)).numpy()
+    assert sampled.shape == (20000, 2)
+    np.testing.assert_allclose(sampled.mean(0), [3, 3], atol=0.05)
+    np.testing.assert_allclose(sampled.std(0), [1, 2], rtol=0.03)

@@ -1,4 +1,4 @@
-"""The TSIT generator and its streams beside the reference, and its sizes."""
+"""TSIT generator and its streams against the reference, and their shapes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.layout import Photographs
+from models.layouts.layout import Photos
 from models.networks.tsit import Stream, TSITGenerator
 from tests.models.conftest import Record
 from tests.models.golden import Part, Vars, check_network, layout_of
-from tests.models.inputs import CLASSES, layout, values
+from tests.models.inputs import CLASSES, layout, record_shapes, shape, values
 from tests.reference.goldens import load
 
 
 def test_stream_as_published(record: Record) -> None:
     golden = load("stream")
     options = golden.options
-    stream = Stream(options["in_channels"], options["channels"], options["halvings"])
+    stream = Stream(options["in_channels"], options["channels"], options["num_downsamples"])
 
     def forward(network: Stream, inputs: Vars) -> Vars:
         return {f"feature{level}": feature for level, feature in enumerate(network(inputs["x"]))}
@@ -31,8 +31,8 @@ def test_stream_as_published(record: Record) -> None:
     "name",
     [
         *(
-            f"{halvings}_{kind}"
-            for halvings in (5, 6, 7, 8)
+            f"{num_downsamples}_{kind}"
+            for num_downsamples in (5, 6, 7, 8)
             for kind in ("layout", "latent", "style")
         ),
         "5_noise",
@@ -47,7 +47,7 @@ def test_as_published(name: str, record: Record) -> None:
     generator = TSITGenerator(
         layout_channels=options["content_channels"],
         channels=options["channels"],
-        halvings=options["halvings"],
+        num_downsamples=options["num_downsamples"],
         size=tuple(options["size"]),
         latent_size=options["latent_size"] if latent else None,
         style_stream=options["style_stream"],
@@ -58,14 +58,14 @@ def test_as_published(name: str, record: Record) -> None:
     ids = layout_of(golden) if "in/ids" in golden.shapes else None
 
     def forward(network: TSITGenerator, inputs: Vars) -> Vars:
-        content = Photographs(inputs["content"]) if ids is None else ids
+        content = Photos(inputs["content"]) if ids is None else ids
         return {"image": network(content, inputs.get("style"), inputs.get("z"))}
 
     wanted = [key for key in ("content", "style", "z") if f"in/{key}" in golden.shapes]
     record(check_network(golden, generator, Part("tsit"), forward, wanted))
 
 
-@pytest.mark.parametrize("halvings", [4, 5, 6, 7, 8])
+@pytest.mark.parametrize("num_downsamples", [4, 5, 6, 7, 8])
 @pytest.mark.parametrize(
     "variant",
     [
@@ -75,12 +75,14 @@ def test_as_published(name: str, record: Record) -> None:
     ],
     ids=["layout", "noise", "latent"],
 )
-def test_every_depth_draws_the_size_of_its_layout(halvings: int, variant: dict[str, Any]) -> None:
-    size = (2 * 2**halvings, 3 * 2**halvings)
+def test_every_depth_generates_the_size_of_its_layout(
+    num_downsamples: int, variant: dict[str, Any]
+) -> None:
+    size = (2 * 2**num_downsamples, 3 * 2**num_downsamples)
     generator = TSITGenerator(
-        layout_channels=CLASSES, channels=2, halvings=halvings, size=size, **variant
+        layout_channels=CLASSES, channels=2, num_downsamples=num_downsamples, size=size, **variant
     )
-    assert generator.lowest(size) == (2, 3)
+    assert generator.coarsest_size(size) == (2, 3)
     style = values(2, 3, *size) if variant["style_stream"] else None
     noise = None
     if "latent_size" in variant:
@@ -88,12 +90,35 @@ def test_every_depth_draws_the_size_of_its_layout(halvings: int, variant: dict[s
     elif variant["start"] == "noise":
         noise = values(2, 3, 2, 3)
     image = generator(layout(2, *size), style, noise)
-    assert tuple(image.shape) == (2, 3, *size)
-    if halvings == 4:  # the goldens run the others
+    assert shape(image) == (2, 3, *size)
+    if num_downsamples == 4:  # the goldens run the others
         assert np.abs(image.numpy()).max() <= 1
 
 
-@pytest.mark.parametrize("halvings", [3, 9])
-def test_other_depths_are_refused(halvings: int) -> None:
-    with pytest.raises(ValueError, match=f"4 to 8 halvings, got {halvings}"):
-        TSITGenerator(layout_channels=5, channels=2, halvings=halvings)
+def test_shapes() -> None:
+    stream = Stream(CLASSES, 2, 4)
+    for x in (values(3, CLASSES, 37, 53), layout(3, 37, 53).feature(by_image=True)):
+        assert [shape(feature) for feature in stream(x)] == [
+            (3, 2, 37, 53),
+            (3, 4, 18, 26),
+            (3, 8, 9, 13),
+            (3, 16, 4, 6),
+            (3, 32, 2, 3),
+        ]
+    generator = TSITGenerator(layout_channels=CLASSES, channels=2, num_downsamples=5)
+    shapes = record_shapes(generator.blocks)
+    style = values(3, 3, 64, 32)
+    levels = generator.style_statistics(style)
+    assert [[shape(value) for value in level] for level in levels] == [
+        [(3, width, 1, 1)] * 2 for width in (4, 8, 16, 32, 32)
+    ]
+    for given in ((style, None, None), (None, None, levels)):
+        assert shape(generator(layout(3, 96, 160), *given)) == (3, 3, 96, 160)
+        assert shapes == [
+            (3, 32, 3, 5),
+            (3, 16, 6, 10),
+            (3, 8, 12, 20),
+            (3, 4, 24, 40),
+            (3, 2, 48, 80),
+        ]
+        shapes.clear()

@@ -1,4 +1,4 @@
-"""Cases in which the fault campaign once found a failure, each by its number under seed 0."""
+"""Cases of seed 0 in which the fault campaign once found a failure."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from runtime import ROOT
+
 FOUND = {
-    23: "a pipe in the place of a snapshot was waited for",
-    63: "a pipe in the place of drop.txt was waited for",
-    204: "a style photograph of 40 GB, all holes, was hashed for minutes",
-    401: "a PNG that says it has 3.6 gigapixels was decoded to look for its EXIF",
-    505: "a photograph of 40 GB, all holes, was read into memory to be hashed",
-    525: "a state whose progress.json had no step was resumed from",
-    603: "a style photograph that says it has 3.6 gigapixels was decoded likewise",
-    640: "a pipe in the place of a run's command.txt was waited for",
+    23: "the program waited for a pipe in place of a snapshot",
+    63: "the program waited for a pipe in place of drop.txt",
+    204: "a sparse style photo of 40 GB was hashed for minutes",
+    401: "a PNG that claims 3.6 gigapixels was decoded for its EXIF",
+    505: "a sparse photo of 40 GB was read into memory for its hash",
+    525: "training resumed from a state whose progress.json had no step",
+    603: "a style photo that claims 3.6 gigapixels was decoded for its EXIF",
+    640: "the program waited for a pipe in place of a run's command.txt",
 }
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first case makes the sound files, a short training's among them."""
+    """The folder in which the first case makes intact files, with those of a short training."""
     return tmp_path_factory.mktemp("campaign")
 
 
 @pytest.mark.parametrize("number", FOUND)
-def test_what_failed_once_passes(work: Path, number: int) -> None:
-    # A process of its own: threads of the tests' process would not survive the campaign's forks.
+def test_a_failure_found_once_is_fixed(work: Path, number: int) -> None:
+    # A child process: threads of the test process would not survive the campaign's forks.
     words = ["inputs", "--output_path", str(work), "--seed", "0", "--case", str(number)]
     done = subprocess.run(
         [sys.executable, "-m", "tools.dev.fault_campaign", *words],

@@ -1,0 +1,1 @@
+"""The parts of tools.dev.fault_campaign: killed trainings, disk faults, damaged inputs."""

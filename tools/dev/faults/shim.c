@@ -1,15 +1,15 @@
-/* Preloaded into a program: its n-th call that changes the file system below a folder goes wrong.
+/* Preloaded into a program: its n-th call that changes the file system below a folder fails.
 
-   FAULT_FOLDER    the folder, an absolute path; calls on other files are left alone
+   FAULT_FOLDER    the folder, an absolute path; calls on other files are unaffected
    FAULT_COUNTER   a file of 8 bytes that all processes of the program map: the calls so far
    FAULT_AT        n, from 1; 0 only counts
-   FAULT_DEED      kill   SIGKILL before the call
-                   tear   SIGKILL after it; of a write, after half of its bytes
-                   full   from this call on no byte is written and nothing is created: ENOSPC
-                   error  this call alone fails with EIO
+   FAULT_KIND      kill   SIGKILL before the call
+                   tear   SIGKILL after it; for a write, after half of its bytes
+                   full   this call and all later ones write and create nothing: ENOSPC
+                   error  only this call fails, with EIO
 
-   Counted are write, writev, pwrite, fsync, ftruncate, rename, unlink, rmdir, mkdir, and open where
-   it creates. */
+   It counts write, writev, pwrite, fsync, ftruncate, rename, unlink, rmdir, mkdir, and open if it
+   creates a file. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,24 +27,28 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum deed { KILL, TEAR, FULL, ERROR };
-enum outcome { GO_ON, FAIL, TORN };
+enum kind { KILL, TEAR, FULL, ERROR };
+enum outcome { PROCEED, FAIL, TORN };
 
 static const char *folder;
 static unsigned long *counter, at;
-static enum deed deed;
+static enum kind fault;
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void begin(void) {
-  const char *path = getenv("FAULT_COUNTER"), *number = getenv("FAULT_AT"), *kind = getenv("FAULT_DEED");
+  const char *path = getenv("FAULT_COUNTER"), *number = getenv("FAULT_AT"),
+             *kind = getenv("FAULT_KIND");
   int file = path ? NEXT(open)(path, O_RDWR) : -1;
   folder = getenv("FAULT_FOLDER");
   if (file < 0 || !folder || !number || !kind) return;
   void *mapped = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);
   at = strtoul(number, NULL, 10);
-  deed = !strcmp(kind, "kill") ? KILL : !strcmp(kind, "tear") ? TEAR : !strcmp(kind, "full") ? FULL : ERROR;
+  fault = !strcmp(kind, "kill")   ? KILL
+          : !strcmp(kind, "tear") ? TEAR
+          : !strcmp(kind, "full") ? FULL
+                                  : ERROR;
   if (mapped != MAP_FAILED) counter = mapped;
 }
 
@@ -73,51 +77,62 @@ static int name_is_below(int directory, const char *name) {
   return is_below(path);
 }
 
-/* What is to become of a call; `makes` tells whether it takes space on the disk. */
+/* The outcome of a call; `makes` is true if it needs disk space. */
 static enum outcome decide(int below, int makes) {
-  if (!counter || !below) return GO_ON;
+  if (!counter || !below) return PROCEED;
   unsigned long number = __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
-  if (!at || number < at) return GO_ON;
-  if (deed == FULL && makes) {
+  if (!at || number < at) return PROCEED;
+  if (fault == FULL && makes) {
     errno = ENOSPC;
     return FAIL;
   }
-  if (number > at || deed == FULL) return GO_ON;
-  if (deed == KILL) kill(getpid(), SIGKILL);
-  if (deed == TEAR) return TORN;
+  if (number > at || fault == FULL) return PROCEED;
+  if (fault == KILL) kill(getpid(), SIGKILL);
+  if (fault == TEAR) return TORN;
   errno = EIO;
   return FAIL;
 }
 
 static void die(void) { kill(getpid(), SIGKILL); }
 
-#define CALL(type, below, makes, real, half)       \
-  switch (decide(below, makes)) {                  \
-    case FAIL: return (type)-1;                    \
-    case TORN: (void)!(half); die(); /* fallthrough */ \
-    default: return real;                          \
+#define CALL(type, below, makes, real, half) \
+  switch (decide(below, makes)) {            \
+    case FAIL:                               \
+      return (type)-1;                       \
+    case TORN:                               \
+      (void)!(half);                         \
+      die(); /* fallthrough */               \
+    default:                                 \
+      return real;                           \
   }
 
 ssize_t write(int file, const void *bytes, size_t count) {
-  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(write)(file, bytes, count), NEXT(write)(file, bytes, count / 2))
+  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(write)(file, bytes, count),
+       NEXT(write)(file, bytes, count / 2))
 }
 
 ssize_t writev(int file, const struct iovec *parts, int count) {
-  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(writev)(file, parts, count), NEXT(writev)(file, parts, count / 2))
+  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(writev)(file, parts, count),
+       NEXT(writev)(file, parts, count / 2))
 }
 
 ssize_t pwrite(int file, const void *bytes, size_t count, off_t place) {
-  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(pwrite)(file, bytes, count, place), NEXT(pwrite)(file, bytes, count / 2, place))
+  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(pwrite)(file, bytes, count, place),
+       NEXT(pwrite)(file, bytes, count / 2, place))
 }
 
 ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t place) {
-  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(pwrite64)(file, bytes, count, place), NEXT(pwrite64)(file, bytes, count / 2, place))
+  CALL(ssize_t, counter && file_is_below(file), 1, NEXT(pwrite64)(file, bytes, count, place),
+       NEXT(pwrite64)(file, bytes, count / 2, place))
 }
 
-int fsync(int file) { CALL(int, counter && file_is_below(file), 0, NEXT(fsync)(file), NEXT(fsync)(file)) }
+int fsync(int file) {
+  CALL(int, counter && file_is_below(file), 0, NEXT(fsync)(file), NEXT(fsync)(file))
+}
 
 int ftruncate(int file, off_t size) {
-  CALL(int, counter && file_is_below(file), 0, NEXT(ftruncate)(file, size), NEXT(ftruncate)(file, size))
+  CALL(int, counter && file_is_below(file), 0, NEXT(ftruncate)(file, size),
+       NEXT(ftruncate)(file, size))
 }
 
 int rename(const char *old, const char *new) {
@@ -125,33 +140,43 @@ int rename(const char *old, const char *new) {
 }
 
 int renameat(int from, const char *old, int to, const char *new) {
-  CALL(int, name_is_below(to, new), 0, NEXT(renameat)(from, old, to, new), NEXT(renameat)(from, old, to, new))
+  CALL(int, name_is_below(to, new), 0, NEXT(renameat)(from, old, to, new),
+       NEXT(renameat)(from, old, to, new))
 }
 
-int unlink(const char *name) { CALL(int, name_is_below(AT_FDCWD, name), 0, NEXT(unlink)(name), NEXT(unlink)(name)) }
+int unlink(const char *name) {
+  CALL(int, name_is_below(AT_FDCWD, name), 0, NEXT(unlink)(name), NEXT(unlink)(name))
+}
 
 int unlinkat(int directory, const char *name, int flags) {
-  CALL(int, name_is_below(directory, name), 0, NEXT(unlinkat)(directory, name, flags), NEXT(unlinkat)(directory, name, flags))
+  CALL(int, name_is_below(directory, name), 0, NEXT(unlinkat)(directory, name, flags),
+       NEXT(unlinkat)(directory, name, flags))
 }
 
-int rmdir(const char *name) { CALL(int, name_is_below(AT_FDCWD, name), 0, NEXT(rmdir)(name), NEXT(rmdir)(name)) }
+int rmdir(const char *name) {
+  CALL(int, name_is_below(AT_FDCWD, name), 0, NEXT(rmdir)(name), NEXT(rmdir)(name))
+}
 
 int mkdir(const char *name, mode_t mode) {
   CALL(int, name_is_below(AT_FDCWD, name), 1, NEXT(mkdir)(name, mode), NEXT(mkdir)(name, mode))
 }
 
-#define OPEN(function, directory, arguments)                                                   \
-  mode_t mode = 0;                                                                             \
-  if (flags & (O_CREAT | O_TMPFILE)) {                                                         \
-    va_list rest;                                                                              \
-    va_start(rest, flags);                                                                     \
-    mode = va_arg(rest, mode_t);                                                               \
-    va_end(rest);                                                                              \
-  }                                                                                            \
-  int creates = (flags & O_CREAT) && name_is_below(directory, name);                           \
+#define OPEN(function, directory, arguments)                         \
+  mode_t mode = 0;                                                   \
+  if (flags & (O_CREAT | O_TMPFILE)) {                               \
+    va_list rest;                                                    \
+    va_start(rest, flags);                                           \
+    mode = va_arg(rest, mode_t);                                     \
+    va_end(rest);                                                    \
+  }                                                                  \
+  int creates = (flags & O_CREAT) && name_is_below(directory, name); \
   CALL(int, creates, 1, NEXT(function) arguments, NEXT(function) arguments)
 
 int open(const char *name, int flags, ...) { OPEN(open, AT_FDCWD, (name, flags, mode)) }
 int open64(const char *name, int flags, ...) { OPEN(open64, AT_FDCWD, (name, flags, mode)) }
-int openat(int directory, const char *name, int flags, ...) { OPEN(openat, directory, (directory, name, flags, mode)) }
-int openat64(int directory, const char *name, int flags, ...) { OPEN(openat64, directory, (directory, name, flags, mode)) }
+int openat(int directory, const char *name, int flags, ...) {
+  OPEN(openat, directory, (directory, name, flags, mode))
+}
+int openat64(int directory, const char *name, int flags, ...) {
+  OPEN(openat64, directory, (directory, name, flags, mode))
+}

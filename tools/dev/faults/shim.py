@@ -1,4 +1,4 @@
-"""Runs a program whose n-th change of the file system goes wrong (shim.c, preloaded)."""
+"""Makes the n-th change of the file system in a program fail (shim.c, preloaded)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 
 from options.errors import UserError
 
-Deed = Literal["kill", "tear", "full", "error"]
+FaultKind = Literal["kill", "tear", "full", "error"]
 SOURCE = Path(__file__).with_name("shim.c")
 
 
 class Shim:
-    """The compiled shim, and the counter of one program's calls; see shim.c for the deeds."""
+    """The compiled shim and its call counter; shim.c describes the kinds of faults."""
 
     def __init__(self, work: Path) -> None:
         self.library = work / "shim.so"
@@ -29,25 +29,25 @@ class Shim:
                 f"{getattr(error, 'stderr', None) or error}. Install gcc."
             ) from None
 
-    def environment(self, folder: Path, at: int, deed: Deed) -> dict[str, str]:
-        """The variables of a program whose call number `at` below `folder` goes wrong; 0: none."""
+    def environment(self, folder: Path, at: int, kind: FaultKind) -> dict[str, str]:
+        """The environment of a program whose call number `at` below `folder` fails; 0: none."""
         self.counter.write_bytes(bytes(8))
         return {
             "LD_PRELOAD": str(self.library),
             "FAULT_FOLDER": str(folder.resolve()),
             "FAULT_COUNTER": str(self.counter),
             "FAULT_AT": str(at),
-            "FAULT_DEED": deed,
+            "FAULT_KIND": kind,
         }
 
     def calls(self) -> int:
-        """How many calls the last program made."""
+        """The number of calls that the last program made."""
         (number,) = struct.unpack("<Q", self.counter.read_bytes())
         return int(number)
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill a process and everything that it has started, children first."""
+    """Kill a process and all its descendants, children first."""
     for pid in (*reversed(_descendants(process.pid)), process.pid):
         try:
             os.kill(pid, 9)

@@ -1,6 +1,6 @@
-"""Trainings that are killed, torn or run out of disk, compared with one that was left alone.
+"""Trainings that are killed or meet disk faults, compared with an unbroken training.
 
-Each function returns a `Row` of the campaign's table: what was tried how often, and what failed.
+Each function returns a `Row` of the campaign's table: the number of attempts, and the failures.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.dev.faults.shim import Deed, Shim, end
+from runtime import ROOT
+from tools.dev.faults.processes import HANG_SECONDS
+from tools.dev.faults.shim import FaultKind, Shim, end
 from training.checkpoint import find_state
-from training.tensor_file import read_metadata, read_tensors
+from weights.safetensors_file import read_metadata, read_tensors
 
-ROOT = Path(__file__).resolve().parents[3]
 ALLOWED_EXITS = (0, 1, 2, 130, 143)
 TRACEBACK = "Traceback (most recent call last)"
-HANG_SECONDS = 60.0
 FLAGS = """--size 32 48
---halvings 4
+--num-downsamples 4
 --channels 2
 --discriminator-channels 2
 --discriminator-layers 2
@@ -50,7 +50,7 @@ class Row:
     note: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
+        """JSON form."""
         return {
             "what": self.what,
             "tried": self.tried,
@@ -60,7 +60,7 @@ class Row:
 
 
 class TinyRun:
-    """A dataset, a schedule and the command of a training of seconds, below one folder."""
+    """A dataset, a schedule and the command of a training that takes seconds."""
 
     def __init__(self, work: Path, *phases: str, minutes: float) -> None:
         self.work = work
@@ -68,7 +68,7 @@ class TinyRun:
         self.schedule = work / "schedule.txt"
         self.minutes = minutes
         work.mkdir(parents=True, exist_ok=True)
-        # In a process of its own: OpenCV's threads do not survive the forks of the inputs' cases.
+        # A child process renders: OpenCV's threads do not survive the forks of the input cases.
         words = ["--output_path", str(self.data), "--count", "12", "--test-count", "2"]
         command = [sys.executable, "-m", "tools.make_demo_data", *words, "--size", "32", "48"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -84,7 +84,7 @@ class TinyRun:
     def start(
         self, results: Path, seed: int = 0, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        """Start it; what it prints goes to output.txt beside the run."""
+        """Start it; its output goes to a file next to the run."""
         results.mkdir(parents=True, exist_ok=True)
         with open(results.with_name(results.name + "-output.txt"), "w") as output:
             return subprocess.Popen(
@@ -100,7 +100,7 @@ class TinyRun:
     def finish(
         self, results: Path, seed: int = 0, environment: dict[str, str] | None = None
     ) -> tuple[int | None, str]:
-        """Run it to its end; the exit code, None where it hung, and what it printed."""
+        """Run it to its end; return the exit code, None if it hangs, and the output."""
         process = self.start(results, seed, environment)
         code: int | None = None
         try:
@@ -111,10 +111,10 @@ class TinyRun:
 
 
 def differences(results: Path, reference: Path) -> list[str]:
-    """What a finished run has otherwise than an unbroken one: weights, state, losses of a step.
+    """How a finished run differs from an unbroken one: in weights, state or losses per step.
 
-    Of the snapshots those count that both wrote after the same step, the last one among them: one
-    in the middle of an epoch is written when the clock says so.
+    Compares the last snapshot and those that both runs wrote after the same step. Snapshots in the
+    middle of an epoch depend on the clock.
     """
     found: list[str] = []
     ours, theirs = results / "r/checkpoints", reference / "r/checkpoints"
@@ -148,10 +148,10 @@ def _losses(results: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 def kill_at_random(work: Path, kills: int, seed: int) -> Row:
-    """SIGKILL a training and all its processes at random moments until it has ended all the same.
+    """SIGKILL a training and all its processes at random moments, and restart it until it ends.
 
-    Runs follow one another, each with a seed of its own and compared with an unbroken run of that
-    seed, until there were `kills` of them.
+    Repeats this with one run per seed, compared with an unbroken run of that seed, until the number
+    of kills is `kills`.
     """
     row = Row("SIGKILL of all processes at a random moment of a training")
     random_moment = random.Random(seed)
@@ -172,7 +172,7 @@ def kill_at_random(work: Path, kills: int, seed: int) -> Row:
         while not ended:
             process = run.start(results, runs)
             try:
-                # Half of the moments lie in the start, half in steps and checkpoints.
+                # half of the moments are in the start, half in steps and checkpoints
                 process.wait(timeout=random_moment.uniform(0.0, 2 * to_first_step))
                 ended = True
             except subprocess.TimeoutExpired:
@@ -190,26 +190,26 @@ def kill_at_random(work: Path, kills: int, seed: int) -> Row:
 
 
 def _spread(calls: int, wanted: int) -> Iterator[int]:
-    """`wanted` numbers of 1..calls at even distances, or all."""
+    """`wanted` evenly spaced numbers of 1..calls, or all."""
     count = min(wanted, calls)
     return (1 + index * calls // count for index in range(count))
 
 
-def fault_points(work: Path, wanted: int, deed: Deed) -> Row:
-    """One fault at a change of the file system in a training of two checkpoints, at `wanted` calls.
+def fault_points(work: Path, wanted: int, kind: FaultKind) -> Row:
+    """Inject one fault per training into a change of the file system, at `wanted` calls.
 
-    After each fault the same command without it must end with the weights of an unbroken run.
+    After each fault the same command must end with the weights of an unbroken run.
     """
     titles = {
         "kill": "SIGKILL before a change of the file system",
         "tear": "SIGKILL in the middle of one",
-        "full": "disk full from that change on",
+        "full": "disk full from one change on",
         "error": "one change fails with EIO",
     }
-    row = Row(titles[deed])
+    row = Row(titles[kind])
     run = TinyRun(work, "I 2 4 total 1e-3", minutes=0.0001)
     shim = Shim(work)
-    reference, results = work / "unbroken", work / deed
+    reference, results = work / "unbroken", work / kind
     if not (reference / "r/submission").is_dir():
         shutil.rmtree(reference, ignore_errors=True)
         code, output = run.finish(reference)
@@ -217,17 +217,17 @@ def fault_points(work: Path, wanted: int, deed: Deed) -> Row:
             row.failures.append(f"unbroken run: exit {code}: {output[-300:]}")
             return row
     shutil.rmtree(results, ignore_errors=True)
-    run.finish(results, 0, shim.environment(results, 0, deed))
+    run.finish(results, 0, shim.environment(results, 0, kind))
     calls = shim.calls()
     passed = 0
     for at in _spread(calls, wanted):
         shutil.rmtree(results, ignore_errors=True)
-        code, output = run.finish(results, 0, shim.environment(results, at, deed))
+        code, output = run.finish(results, 0, shim.environment(results, at, kind))
         row.tried += 1
         killed = code in (137, -9)
         passed += code == 0
         place = f"call {at} of {calls}"
-        if (deed in ("kill", "tear")) != killed and code != 0:
+        if (kind in ("kill", "tear")) != killed and code != 0:
             row.failures.append(f"{place}: exit {code}: {output[-300:]}")
         if TRACEBACK in output or (not killed and code not in ALLOWED_EXITS):
             row.failures.append(f"{place}: exit {code}: {output[-800:]}")
@@ -236,5 +236,5 @@ def fault_points(work: Path, wanted: int, deed: Deed) -> Row:
             row.failures.append(f"{place}, resumed: exit {code}: {output[-800:]}")
             continue
         row.failures += [f"{place}, resumed: {text}" for text in differences(results, reference)]
-    row.note = f"{calls} changes in all; {passed} runs went on to their end in spite of it"
+    row.note = f"{calls} changes in all; {passed} runs ended normally despite the fault"
     return row

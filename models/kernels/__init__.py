@@ -1,0 +1,1 @@
+"""Kernels, the lowest room: C++ for the CPU, 16-bit precision, reductions, sampling."""

@@ -1,0 +1,130 @@
+"""Rules between options: what a task, a depth and a flag need. All raise UserError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from options.errors import UserError, quote
+from options.fields import Option
+from options.generators import GENERATORS
+
+if TYPE_CHECKING:
+    from options.train import RunOptions
+
+
+def check_run(options: RunOptions) -> None:
+    """Check every value of a run and every rule between them."""
+    for name, option in options.fields().items():
+        option.check(options.get(name))
+    check_task(options)
+    for name, need in unused_options(options).items():
+        option, value = options.fields()[name], options.get(name)
+        if value != option.default:
+            raise no_effect(option, value, need)
+    check_depth(options)
+    check_style(options)
+    check_name(options.training.name)
+
+
+def unused_options(options: RunOptions) -> dict[str, str]:
+    """The fields without effect next to the others, each with the flags that it needs."""
+    return {
+        name: option.needs.flags
+        for name, option in options.fields().items()
+        if option.needs is not None and not option.needs.holds(options)
+    }
+
+
+def no_effect(option: Option, value: Any, need: str) -> UserError:
+    """The error for a flag without effect."""
+    return UserError(f"{option.show(value)} has no effect without {need}. Remove it")
+
+
+def check_task(options: RunOptions) -> None:
+    """Check that the generator fits the task; translation starts from noise."""
+    task, generator = options.data.task, options.generator
+    if task not in generator.spec.tasks:
+        names = [name for name, spec in GENERATORS.items() if task in spec.tasks]
+        raise UserError(
+            f"--task {task}: expected --generator {' or '.join(names)}, got {generator.generator}. "
+            "Remove --generator, or name another --schedule"
+        )
+    if task == "translation" and generator.start != "noise":
+        raise UserError(
+            f"--task translation: expected --start noise, got --start {generator.start}, which "
+            "needs a layout. Remove it"
+        )
+
+
+def check_style(options: RunOptions) -> None:
+    """Check that style has one source: the style stream, or the encoder's vector."""
+    generator = options.generator
+    if generator.vae and generator.spec.style_stream and generator.style_stream:
+        raise UserError(
+            f"--vae: expected --no-style-stream with {generator.generator}, got the style stream "
+            "as a second source of style. Add --no-style-stream, or remove --vae"
+        )
+
+
+def check_depth(options: RunOptions) -> None:
+    """Check that generator and discriminators can downsample the size as often as asked."""
+    kind, spec = options.generator.generator, options.generator.spec
+    depth = options.generator.num_downsamples
+    height, width = options.data.height, options.data.width
+    least, most = spec.min_downsamples, spec.max_downsamples
+    if not least <= depth <= most:
+        raise UserError(
+            f"--num-downsamples: expected {least} to {most} for {kind}, got {depth} "
+            f"(published depths: {spec.published_depths})"
+        )
+    step = 2**depth
+    if height % step or width % step:
+        sizes = nearest_sizes(height, width, step)
+        names = " and ".join(f"{h} x {w}" for h, w in sizes)
+        fitting = [n for n in range(depth - 1, least - 1, -1) if not (height | width) % 2**n]
+        other = f", or --num-downsamples {fitting[0]}" if fitting else ""
+        h, w = min(sizes, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
+        raise UserError(
+            f"--size: expected multiples of {step} ({depth} downsamples), got {height} x {width}. "
+            f"Nearest valid: {names}; write --size {h} {w}{other}"
+        )
+    if spec.smallest_map == "two per side" and min(height, width) == step:
+        raise UserError(
+            f"--size: expected 2 pixels per side after {depth} downsamples, which {kind} pads by "
+            f"reflection, got {height} x {width} with 1. Write --size {2 * height} {2 * width}"
+        )
+    if spec.smallest_map == "two pixels" and height == width == step:
+        fix = f"--num-downsamples {depth - 1}" if depth > least else f"--size {step} {2 * step}"
+        raise UserError(
+            f"--size: expected 2 pixels after {depth} downsamples, for the norm of the smallest "
+            f"map, got {height} x {width} with 1 x 1. Write {fix}"
+        )
+    scales = options.discriminator.discriminator_scales
+    layers = options.discriminator.discriminator_layers
+    patch = spec.patch_factor * 2 ** (layers - 1)
+    smallest = min(height, width) // 2 ** (scales - 1 + spec.half_size_stage)
+    if smallest < patch:
+        raise UserError(
+            f"--discriminator-layers {layers}: expected {patch} pixels per side for the smallest "
+            f"discriminator, got {smallest} ({height} x {width} with --discriminator-scales "
+            f"{scales}). Lower either flag"
+        )
+
+
+def nearest_sizes(height: int, width: int, step: int) -> list[tuple[int, int]]:
+    """The nearest sizes (height, width) below and above whose sides are multiples of `step`."""
+    below = (height // step * step, width // step * step)
+    above = (-(-height // step) * step, -(-width // step) * step)
+    return [size for size in dict.fromkeys((below, above)) if min(size) > 0]
+
+
+def check_name(name: str | None) -> None:
+    """Check that a run's name is a plain file name."""
+    if name is None:
+        return
+    bad = next((c for c in name if c in '/\\:*?"<>|' or not c.isprintable()), None)
+    if bad is not None or name != name.strip() or name[0] in ".-" or len(name.encode()) > 200:
+        raise UserError(
+            f'--name: expected a plain file name (no / \\ : * ? " < > |, no space around it, no . '
+            f"or - first, at most 200 bytes), got {quote(name)} (e.g. --name night-1)"
+        )

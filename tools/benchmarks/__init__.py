@@ -1,1 +1,0 @@
-"""What `python -m tools.benchmark` measures, each in a module with a `run`."""

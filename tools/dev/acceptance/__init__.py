@@ -1,0 +1,1 @@
+"""The parts of tools.dev.gpu_acceptance: child processes and loss plots."""

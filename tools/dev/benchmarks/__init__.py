@@ -1,0 +1,1 @@
+"""The measurements of tools.dev.benchmark and tools.dev.gpu_acceptance."""

@@ -1,0 +1,1 @@
+"""The operators that networks and training use, and their comparison on two devices."""

@@ -1,0 +1,1 @@
+"""Weights: file formats, snapshots, published checkpoints and pretrained backbones."""
