@@ -42,7 +42,7 @@ from data.selections import (
 )
 from data.workers import Progress
 from options.errors import UserError
-from options.train import DataOptions
+from options.groups import DataOptions
 
 Item: TypeAlias = Pair | Photo
 # Called with a noun and a total; shows the progress inside a `with` block.

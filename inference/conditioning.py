@@ -29,8 +29,8 @@ from inference.styles import (
     require_dataset,
 )
 from options.errors import UserError
+from options.groups import DataOptions
 from options.test import TestOptions
-from options.train import DataOptions
 from weights.snapshots import Snapshot
 
 SHOWN_FAULTS = 5

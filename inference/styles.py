@@ -13,8 +13,8 @@ from data.reading import read_layout
 from data.seeds import derive_key
 from data.styles import StyleTable, build_layout_index, find_style_table, styles_from_table
 from options.errors import UserError
+from options.groups import DataOptions
 from options.test import TestOptions
-from options.train import DataOptions
 from runtime.progress import ProgressBar
 from weights.snapshots import Snapshot
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from options.errors import UserError, cut, quote
 from options.fields import Option, closest, option_fields
 from options.generators import DEPTH_WORDS, GENERATORS, PUBLISHED_TASKS
-from options.rules import no_effect, unused_options
+from options.rules import no_effect
 from options.schedule import Schedule, load_schedule
 from options.test import TestOptions
 from options.train import RUN_FIELDS, RUN_GROUPS, RunOptions
@@ -207,7 +207,7 @@ def parse_train(argv: Sequence[str], log: Callable[[str], object] | None = None)
     options = _assemble(merged)
     notes = _notes_on_published(recipe, given, options) if not schedule.is_built_in else {}
     # Drop the schedule's flags for a generator that the command line replaces.
-    while stale := {n: need for n, need in unused_options(options).items() if n in merged}:
+    while stale := {n: need for n, need in options.unused().items() if n in merged}:
         for name, need in stale.items():
             if name in given:
                 raise no_effect(RUN_FIELDS[name], given[name], need)
@@ -266,7 +266,7 @@ def _read_recipe(parser: _Parser, schedule: Schedule) -> tuple[dict[str, Any], d
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
     options = _assemble(_merge(values, {}, own=True))
-    for name, need in unused_options(options).items():
+    for name, need in options.unused().items():
         if name in values:
             raise UserError(f"{places[name]}: {no_effect(RUN_FIELDS[name], values[name], need)}")
     try:
@@ -307,7 +307,7 @@ def _notes_on_published(
     generator, task = _chosen(recipe, given)
     if (generator, task) == _chosen(recipe, {}):
         return {}
-    unused = unused_options(options)
+    unused = options.unused()
     return {
         name: f"{RUN_FIELDS[name].show(recipe[name])} is kept; {generator} for {task} was "
         f"published with {RUN_FIELDS[name].show(value)}"

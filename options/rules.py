@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from options.errors import UserError, quote
 from options.fields import Option
 from options.generators import GENERATORS
-
-if TYPE_CHECKING:
-    from options.train import RunOptions
-
-
-def check_run(options: RunOptions) -> None:
-    """Check every value of a run and every rule between them."""
-    for name, option in options.fields().items():
-        option.check(options.get(name))
-    check_task(options)
-    for name, need in unused_options(options).items():
-        option, value = options.fields()[name], options.get(name)
-        if value != option.default:
-            raise no_effect(option, value, need)
-    check_depth(options)
-    check_style(options)
-    check_name(options.training.name)
-
-
-def unused_options(options: RunOptions) -> dict[str, str]:
-    """The fields without effect next to the others, each with the flags that it needs."""
-    return {
-        name: option.needs.flags
-        for name, option in options.fields().items()
-        if option.needs is not None and not option.needs.holds(options)
-    }
+from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions
 
 
 def no_effect(option: Option, value: Any, need: str) -> UserError:
@@ -40,9 +15,9 @@ def no_effect(option: Option, value: Any, need: str) -> UserError:
     return UserError(f"{option.show(value)} has no effect without {need}. Remove it")
 
 
-def check_task(options: RunOptions) -> None:
+def check_task(data: DataOptions, generator: GeneratorOptions) -> None:
     """Check that the generator fits the task; translation starts from noise."""
-    task, generator = options.data.task, options.generator
+    task = data.task
     if task not in generator.spec.tasks:
         names = [name for name, spec in GENERATORS.items() if task in spec.tasks]
         raise UserError(
@@ -56,9 +31,8 @@ def check_task(options: RunOptions) -> None:
         )
 
 
-def check_style(options: RunOptions) -> None:
+def check_style(generator: GeneratorOptions) -> None:
     """Check that style has one source: the style stream, or the encoder's vector."""
-    generator = options.generator
     if generator.vae and generator.spec.style_stream and generator.style_stream:
         raise UserError(
             f"--vae: expected --no-style-stream with {generator.generator}, got the style stream "
@@ -66,11 +40,13 @@ def check_style(options: RunOptions) -> None:
         )
 
 
-def check_depth(options: RunOptions) -> None:
+def check_depth(
+    data: DataOptions, generator: GeneratorOptions, discriminator: DiscriminatorOptions
+) -> None:
     """Check that generator and discriminators can downsample the size as often as asked."""
-    kind, spec = options.generator.generator, options.generator.spec
-    depth = options.generator.num_downsamples
-    height, width = options.data.height, options.data.width
+    kind, spec = generator.generator, generator.spec
+    depth = generator.num_downsamples
+    height, width = data.height, data.width
     least, most = spec.min_downsamples, spec.max_downsamples
     if not least <= depth <= most:
         raise UserError(
@@ -99,8 +75,8 @@ def check_depth(options: RunOptions) -> None:
             f"--size: expected 2 pixels after {depth} downsamples, for the norm of the smallest "
             f"map, got {height} x {width} with 1 x 1. Write {fix}"
         )
-    scales = options.discriminator.discriminator_scales
-    layers = options.discriminator.discriminator_layers
+    scales = discriminator.discriminator_scales
+    layers = discriminator.discriminator_layers
     patch = spec.patch_factor * 2 ** (layers - 1)
     smallest = min(height, width) // 2 ** (scales - 1 + spec.half_size_stage)
     if smallest < patch:

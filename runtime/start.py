@@ -7,7 +7,7 @@ import signal
 from typing import Any, Literal
 
 from options.errors import UserError
-from options.train import Precision
+from options.groups import Precision
 from runtime.compilers import take_turns
 from runtime.set_up import Backend, prepare
 

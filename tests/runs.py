@@ -12,15 +12,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from options.schedule import Phase, Schedule
-from options.train import (
+from options.groups import (
     DataOptions,
     GeneratorOptions,
     LossOptions,
     OptimizerOptions,
-    RunOptions,
     TrainingOptions,
 )
+from options.schedule import Phase, Schedule
+from options.train import RunOptions
 from tests.tiny import CLASSES, write_dataset
 from training.checkpoint import State, find_state
 from training.log import Log

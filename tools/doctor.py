@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from options.errors import UserError
-from options.train import LossOptions
+from options.groups import LossOptions
 from runtime import ROOT, checks, set_up
 from runtime.core import compiled_cache, telling_line
 from runtime.cuda import CudaBackend, Unavailable, find_toolkits, text_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import jittor as jt
 
 from models.networks.vgg import VGG19
-from options.train import LossOptions
+from options.groups import LossOptions
 from training import distributed
 from training.checkpoint import State
 from training.log import Log

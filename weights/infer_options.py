@@ -18,8 +18,9 @@ from typing import Any, Literal
 from data.classes import CONTEST_CLASSES
 from options.errors import UserError
 from options.generators import GENERATORS, ContentKind
+from options.groups import DataOptions, GeneratorOptions
 from options.paths import read_file
-from options.train import DataOptions, GeneratorOptions, RunOptions
+from options.train import RunOptions
 from weights.published_names import Family
 from weights.recognize import Part
 

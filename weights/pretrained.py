@@ -20,7 +20,7 @@ import numpy as np
 
 from data.files import replace_file
 from options.errors import UserError, list_names
-from options.train import LossOptions
+from options.groups import LossOptions
 from weights.finite import require_finite
 from weights.state_dicts import find_networks
 from weights.variables import show_shape

@@ -21,7 +21,7 @@ from data.content import (
 )
 from data.workers import Progress
 from options.errors import UserError
-from options.train import DataOptions
+from options.groups import DataOptions
 from tests.tiny import CLASSES, write_dataset
 
 SIZE = (16, 32)

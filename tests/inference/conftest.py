@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from options.groups import DataOptions, GeneratorOptions
 from options.test import TestOptions
-from options.train import DataOptions, GeneratorOptions, RunOptions
+from options.train import RunOptions
 from runtime.start import start_jittor
 from tests.runs import make_options
 from tests.tiny import CLASSES, random_layout

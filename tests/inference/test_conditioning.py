@@ -12,8 +12,8 @@ from PIL import Image
 from inference.conditioning import conditioner_of
 from inference.submission import plan_submission
 from options.errors import UserError
+from options.groups import DataOptions
 from options.test import TestOptions
-from options.train import DataOptions
 from tests.inference.conftest import SIZE
 from tests.inference.fakes import change_run, generate, read_files
 from tests.tiny import CLASSES

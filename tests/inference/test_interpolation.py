@@ -19,8 +19,9 @@ from inference.submission import plan_submission
 from inference.synthesizer import Synthesizer, load_synthesizer
 from models.gans import create_method
 from options.errors import UserError
+from options.groups import DataOptions, GeneratorOptions
 from options.test import TestOptions
-from options.train import DataOptions, GeneratorOptions, RunOptions
+from options.train import RunOptions
 from tests.tiny import random_layout
 from weights.safetensors_file import write_tensors
 from weights.snapshots import SNAPSHOT_FORMAT

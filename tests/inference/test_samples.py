@@ -11,7 +11,8 @@ from PIL import Image
 from data.loader import Batch
 from inference.contact_sheet import MARGIN, TEXT_HEIGHT, fit_cell
 from inference.samples import render_samples
-from options.train import DataOptions, RunOptions
+from options.groups import DataOptions
+from options.train import RunOptions
 from tests.tiny import CLASSES, random_layout
 
 SIZE = (16, 32)

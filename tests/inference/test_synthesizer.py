@@ -14,7 +14,8 @@ import pytest
 from inference.synthesizer import NotFinite, Synthesizer, load_synthesizer
 from models.gans import create_method
 from options.errors import UserError
-from options.train import GeneratorOptions, RunOptions
+from options.groups import GeneratorOptions
+from options.train import RunOptions
 from tests.runs import SIZE
 from tests.tiny import random_layout
 from training.checkpoint import save_generator

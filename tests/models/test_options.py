@@ -19,7 +19,7 @@ from models.networks.pix2pixhd import Pix2PixHDGenerator
 from models.networks.spade import SPADEGenerator
 from models.networks.tsit import TSITGenerator
 from options.generators import CONTENT_KINDS, GENERATORS, ContentKind, Task
-from options.train import GeneratorOptions, LossOptions, TrainingOptions
+from options.groups import GeneratorOptions, LossOptions, TrainingOptions
 from tests.models.inputs import CLASSES
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

@@ -10,19 +10,17 @@ import pytest
 from options.errors import UserError
 from options.fields import option_fields
 from options.generators import GENERATORS, PUBLISHED_TASKS
-from options.rules import nearest_sizes
-from options.test import TestOptions
-from options.train import (
-    RUN_FIELDS,
-    RUN_GROUPS,
+from options.groups import (
     DataOptions,
     DiscriminatorOptions,
     GeneratorOptions,
     LossOptions,
     OptimizerOptions,
-    RunOptions,
     TrainingOptions,
 )
+from options.rules import nearest_sizes
+from options.test import TestOptions
+from options.train import RUN_FIELDS, RUN_GROUPS, RunOptions
 
 
 def with_value(name: str, value: Any) -> RunOptions:

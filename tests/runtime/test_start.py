@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from options.errors import UserError
-from options.train import Precision
+from options.groups import Precision
 from runtime.cuda import CudaBackend, Driver, Toolkit
 from runtime.cuda_home import CudaHome
 from runtime.set_up import Backend

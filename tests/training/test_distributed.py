@@ -34,7 +34,8 @@ import jittor as jt
 from models.layers.normalization import BatchNorm
 from models.layouts.layout import Layout
 from models.gans import create_method
-from options.train import DataOptions, GeneratorOptions, LossOptions, RunOptions
+from options.groups import DataOptions, GeneratorOptions, LossOptions
+from options.train import RunOptions
 from training import distributed
 from training.trainer import Trainer
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from models.gans import create_method
 from options.errors import UserError
+from options.groups import DiscriminatorOptions, GeneratorOptions, OptimizerOptions
 from options.schedule import Phase, Schedule
-from options.train import DiscriminatorOptions, GeneratorOptions, OptimizerOptions, RunOptions
+from options.train import RunOptions
 from runtime.stop import Stopped
 from tests.runs import (
     MethodFactory,

@@ -21,16 +21,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from options.schedule import Phase, Schedule
-from options.train import (
+from options.groups import (
     DataOptions,
     DiscriminatorOptions,
     GeneratorOptions,
     LossOptions,
     OptimizerOptions,
-    RunOptions,
     TrainingOptions,
 )
+from options.schedule import Phase, Schedule
+from options.train import RunOptions
 from runtime.start import start_jittor
 from tests.tiny import write_dataset
 from training.log import Log

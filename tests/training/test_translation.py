@@ -17,16 +17,16 @@ from inference.interpolation import make_interpolations, plan_interpolations
 from inference.submission import make_submission, plan_submission
 from models.gans import create_method
 from options.errors import UserError
-from options.schedule import Phase, Schedule
-from options.test import TestOptions
-from options.train import (
+from options.groups import (
     DataOptions,
     DiscriminatorOptions,
     GeneratorOptions,
     LossOptions,
-    RunOptions,
     TrainingOptions,
 )
+from options.schedule import Phase, Schedule
+from options.test import TestOptions
+from options.train import RunOptions
 from runtime.stop import Stopped
 from tests.runs import assert_same_run, folder_of, read_losses, renamed, start, stop_at
 from training.checkpoint import save_generator

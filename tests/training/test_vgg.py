@@ -12,7 +12,7 @@ from jittor import nn
 
 from models.networks.vgg import CONVOLUTIONS
 from options.errors import UserError
-from options.train import LossOptions
+from options.groups import LossOptions
 from training import vgg as vgg_module
 from training.checkpoint import State
 from training.log import Log

@@ -10,7 +10,8 @@ import pytest
 from models.networks.spade import SPADEGenerator
 from models.networks.tsit import TSITGenerator
 from options.errors import UserError
-from options.train import DataOptions, GeneratorOptions, RunOptions
+from options.groups import DataOptions, GeneratorOptions
+from options.train import RunOptions
 from tests.weights.states import one, published
 from weights.infer_options import Hints, infer_options, read_hints
 

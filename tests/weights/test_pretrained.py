@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from options.errors import UserError
-from options.train import LossOptions
+from options.groups import LossOptions
 from weights import pretrained
 from weights.pretrained import digest, find_weights, get_weights, read_weights
 from weights.safetensors_file import write_tensors

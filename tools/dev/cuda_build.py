@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from options.train import Precision
+from options.groups import Precision
 from runtime import ROOT
 from runtime.checks import check_python_side
 from runtime.core import telling_line

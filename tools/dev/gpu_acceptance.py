@@ -33,8 +33,8 @@ from typing import Any, get_args
 from data.files import write_text
 from data.ownership import check_claim, claim_folder
 from options.errors import UserError
+from options.groups import Precision
 from options.schedule import load_schedule
-from options.train import Precision
 from runtime import ROOT
 from runtime.cuda import Driver, ask_driver
 from runtime.program import ToolParser, exit_codes

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, get_args
 
 from data.ownership import output_file
 from options.errors import UserError
-from options.train import Precision
+from options.groups import Precision
 from runtime.core import telling_line
 from runtime.program import ToolParser, exit_codes
 from runtime.set_up import Backend, Device, prepare

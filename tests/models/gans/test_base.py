@@ -16,13 +16,8 @@ from models.layouts.layout import Content, Photos
 from models.losses import VGG_WEIGHTS
 from models.networks.vgg import VGG19
 from options.generators import DEPTH_WORDS
-from options.train import (
-    DataOptions,
-    DiscriminatorOptions,
-    GeneratorOptions,
-    LossOptions,
-    RunOptions,
-)
+from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions, LossOptions
+from options.train import RunOptions
 from tests.models.conftest import Record
 from tests.models.golden import Arrays, OwnPart, Part, check, fetch, gradients, layout_of
 from tests.models.inputs import CLASSES, layout, shape, values

@@ -25,7 +25,8 @@ import numpy as np
 
 from options.command_line import parse_train
 from options.errors import UserError
-from options.train import Precision, RunOptions
+from options.groups import Precision
+from options.train import RunOptions
 from tools.dev.benchmarks.gpu_memory import PeakMemory
 
 PAIRS = 16

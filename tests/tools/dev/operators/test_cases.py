@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from options.train import Precision
+from options.groups import Precision
 from tests.tools.dev.operators.devices import ON_CPU
 from tools.dev.operators import cases as table
 from tools.dev.operators.cases import cases_in
