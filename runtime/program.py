@@ -30,7 +30,7 @@ from runtime.stop import Interrupted, interrupt_on_signal
 Main: TypeAlias = Callable[..., int]
 # The project's own packages: their import errors are bugs, not missing requirements.
 OWN_PACKAGES = (
-    "options", "runtime", "data", "models", "weights", "inference", "training", "tools",
+    "options", "runtime", "data", "models", "weights", "metrics", "inference", "training", "tools",
 )  # fmt: skip
 
 

@@ -112,7 +112,10 @@ def messages_in(source: str) -> Iterator[str]:
 
 @cache
 def program_messages() -> frozenset[str]:
-    folders = ("data", "inference", "models", "options", "runtime", "tools", "training", "weights")
+    folders = (
+        "data", "inference", "metrics", "models", "options", "runtime", "tools", "training",
+        "weights",
+    )  # fmt: skip
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     sources += [ROOT / "train.py", ROOT / "test.py"]
     messages = [one for path in sources for one in messages_in(path.read_text("utf-8"))]

@@ -4,12 +4,14 @@
     python -m tools.convert_checkpoint FOLDER model.safetensors         # its latest_net_G and _E
     python -m tools.convert_checkpoint model.safetensors FOLDER --to torch
     python -m tools.convert_checkpoint all.pth model.safetensors --key netG_ema
+    python -m tools.convert_checkpoint segformer.b0.pth segmenter.safetensors
     bash test.sh --checkpoint model.safetensors --input_path LABELS --output_path OUT
     bash test.sh --checkpoint model.safetensors --input_path CONTENT --img_path S --output_path OUT
 
-SRC is a file of NVlabs/SPADE, of EndlessSora/TSIT, of this design's first version in Jittor, or
-VGG-19 of torchvision or Jittor. It may be a folder with *_net_G and perhaps *_net_E. If a file
-holds several networks, the generator and its encoder are taken, or the network that --key names.
+SRC is a file of NVlabs/SPADE, of EndlessSora/TSIT, of this design's first version in Jittor, VGG-19
+of torchvision or Jittor, or a SegFormer (or its encoder) of NVlabs or Hugging Face. It may be a
+folder with *_net_G and perhaps *_net_E. If a file holds several networks, the generator and its
+encoder are taken, or the network that --key names.
 PyTorch is not needed, and no code in a file is run.
 """
 

@@ -3,9 +3,9 @@
     lines = to_project(Path("latest_net_G.pth"), Path("coco.safetensors"), Hints())
     lines = to_torch(Path("coco.safetensors"), Path("FOLDER"))
 
-The lines are a report for the user. A generator, with its encoder, becomes a snapshot; any other
-network becomes a file of its own. Arrays that a network never reads are kept under `kept.`, so that
-the way back gives every tensor of the source.
+The lines are a report for the user. A generator, with its encoder, becomes a snapshot, a SegFormer
+a segmenter's file; any other network becomes a file of its own. Arrays that a network never reads
+are kept under `kept.`, so that the way back gives every tensor of the source.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ from weights.finite import require_finite
 from weights.infer_options import Hints, infer_options, read_hints
 from weights.layout_planes import keep_planes
 from weights.published_names import GENERATOR_FAMILIES, Family, UnknownNames, to_published
-from weights.recognize import Part, read_parts
+from weights.recognize import NETWORK_FORMAT, Part, read_parts
 from weights.safetensors_file import read_metadata, read_tensors, write_tensors
+from weights.segmenters import (
+    KEPT,
+    SEGMENTER_FORMAT,
+    create_converted,
+    infer_encoder,
+    read_segmenter,
+    segmenter_metadata,
+)
 from weights.snapshots import SNAPSHOT_FORMAT, read_snapshot, snapshot_metadata
 from weights.state_dicts import TITLES, Arrays
 from weights.torch_file import write_archive
 
 PICKLES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle")
-NETWORK_FORMAT = "jittor-landscape network 1"
 LETTERS = {"generator": "G", "encoder": "E"}
 FIX = "name another DST"
 
@@ -72,6 +79,8 @@ def to_torch(source: Path, target: Path, weights: str = "ema", key: str | None =
         )
     if kind == SNAPSHOT_FORMAT:
         return _write_torch(target, _unpack_snapshot(source, weights))
+    if kind == SEGMENTER_FORMAT:
+        return _write_torch(target, _unpack_segmenter(source))
     if kind == NETWORK_FORMAT:
         return _write_torch(target, _unpack_network(source))
     _check_torch(target, ())
@@ -86,7 +95,7 @@ def _own_format(source: Path) -> str | None:
     if not source.is_file() or weights_kind(source) != "safetensors":
         return None
     kind = read_metadata(source).get("format")
-    return kind if kind in (SNAPSHOT_FORMAT, NETWORK_FORMAT) else None
+    return kind if kind in (SNAPSHOT_FORMAT, SEGMENTER_FORMAT, NETWORK_FORMAT) else None
 
 
 def _read_source(source: Path, key: str | None) -> list[Part]:
@@ -120,10 +129,32 @@ def _convert_network(source: Path, target: Path, parts: Sequence[Part]) -> list[
             "Convert one file at a time"
         )
     (part,) = parts
+    if part.family in ("segformer", "segformer_hugging_face"):
+        return _convert_segmenter(target, part)
     _check_network(part)
     kept = {f"kept.{name}": array for name, array in part.kept.items()}
     _write_target(target, part.arrays | kept, {"format": NETWORK_FORMAT, "family": part.family})
     return [*describe_part(part), f"written: {target}"]
+
+
+def _convert_segmenter(target: Path, part: Part) -> list[str]:
+    from runtime.start import start_jittor
+
+    start_jittor("cpu")
+    network = create_converted(part)
+    encoder = network.encoder
+    metadata = segmenter_metadata(
+        network.shape, network.classes, encoder.norms, encoder.mean, encoder.deviation
+    )
+    metadata["converted"] = part.path.name
+    _write_target(target, part.arrays | {f"{KEPT}{n}": a for n, a in part.kept.items()}, metadata)
+    return [
+        *describe_part(part),
+        f"found: variant {metadata['variant']}, classes {network.classes}, norms {encoder.norms}",
+        f"note: colors are assumed to be standardized as published: mean {metadata['mean']}, "
+        f"deviation {metadata['deviation']}",
+        f"written: {target}",
+    ]
 
 
 def _convert_generator(target: Path, parts: Sequence[Part], hints: Hints) -> list[str]:
@@ -163,6 +194,17 @@ def _unpack_snapshot(source: Path, weights: str) -> dict[str, Arrays]:
             kept = _take(snapshot.arrays, f"kept.{network}")
             files[f"latest_net_{LETTERS[network]}.pth"] = _publish(Part(source, family, own, kept))
     return files
+
+
+def _unpack_segmenter(source: Path) -> dict[str, Arrays]:
+    """Return the .pth file of a segmenter: name -> arrays."""
+    from runtime.start import start_jittor
+
+    start_jittor("cpu")
+    segmenter = read_segmenter(source)
+    family: Family = "segformer" if segmenter.norms == "nvlabs" else "segformer_hugging_face"
+    part = Part(source, family, segmenter.arrays, segmenter.kept)
+    return {f"{source.stem}.pth": _publish(part)}
 
 
 def _unpack_network(source: Path) -> dict[str, Arrays]:
@@ -286,11 +328,12 @@ def _check_network(part: Part) -> None:
     start_jittor("cpu")
     from models.networks.discriminator import MultiScaleDiscriminator
     from models.networks.encoder import StyleEncoder
+    from models.networks.segformer import MixTransformer
     from models.networks.vgg import VGG19
     from weights.variables import check_arrays
 
     arrays = part.arrays
-    network: StyleEncoder | MultiScaleDiscriminator | VGG19
+    network: StyleEncoder | MultiScaleDiscriminator | MixTransformer | VGG19
     if part.family == "encoder":
         network = StyleEncoder(
             channels=len(arrays["layers.0.weight"]), latent_size=len(arrays["mean.weight"])
@@ -303,6 +346,9 @@ def _check_network(part: Part) -> None:
             layers=1 + len({index for _, _, index in places}),
             scales=len({name.split(".")[1] for name in arrays}),
         )
+    elif part.family in ("mit", "mit_hugging_face"):
+        widths, blocks = infer_encoder(arrays, part.path, "")
+        network = MixTransformer(widths=widths, blocks=blocks)
     else:
         network = VGG19()
     check_arrays(network.state_dict(), arrays, str(part.path))

@@ -4,8 +4,9 @@
     arrays = from_published("spade", arrays)
 
 Published are NVlabs/SPADE's generator, encoder and discriminator, EndlessSora/TSIT's generator (its
-discriminator and encoder are SPADE's), and torchvision's VGG-19. Only names differ: values and
-shapes are the same.
+discriminator and encoder are SPADE's), torchvision's VGG-19, and SegFormer and its encoder (MiT) of
+NVlabs and of Hugging Face. Only names differ: values and shapes are the same, except for
+`segformer_names.join_key_values`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ import numpy as np
 
 from options.generators import GENERATORS
 from options.train import RUN_FIELDS
+from weights.segformer_names import (
+    encoder_pairs,
+    join_key_values,
+    segformer_pairs,
+    split_key_values,
+)
 
-Family = Literal["spade", "tsit", "discriminator", "encoder", "vgg19"]
+Family = Literal[
+    "spade",
+    "tsit",
+    "discriminator",
+    "encoder",
+    "vgg19",
+    "segformer",
+    "segformer_hugging_face",
+    "mit",
+    "mit_hugging_face",
+]
+# Families that Hugging Face publishes, with keys and values apart.
+HUGGING_FACE: tuple[Family, ...] = ("segformer_hugging_face", "mit_hugging_face")
 # Generator -> its family, for the generators with published weights.
 GENERATOR_FAMILIES: dict[str, Family] = {"spade": "spade", "tsit": "tsit"}
 Pairs = Iterator[tuple[str, str]]
@@ -61,7 +80,7 @@ def to_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str, 
         if name.endswith(".running_variance"):
             layer = names[name].rpartition(".")[0]
             result[f"{layer}.{BATCH_COUNT}"] = np.zeros((), np.int64)
-    return result
+    return split_key_values(result) if family in HUGGING_FACE else result
 
 
 def from_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -70,6 +89,8 @@ def from_published(family: Family, arrays: Mapping[str, np.ndarray]) -> dict[str
     Raises:
         UnknownNames: names that this family does not have.
     """
+    if family in HUGGING_FACE:
+        arrays = join_key_values(arrays)
     return {name: arrays[key] for key, name in project_names(family, arrays).items()}
 
 
@@ -171,6 +192,12 @@ def _pairs(family: Family, depth: int) -> Pairs:
             yield from _leaves(f"layers.{index}", f"layer{index + 1}.0", SPECTRAL)
         yield from _leaves("mean", "fc_mu", PLAIN)
         yield from _leaves("log_variance", "fc_var", PLAIN)
+    elif family in ("segformer", "segformer_hugging_face"):
+        yield from segformer_pairs(hugging_face=family in HUGGING_FACE)
+    elif family in ("mit", "mit_hugging_face"):
+        prefix = "encoder." if family in HUGGING_FACE else ""
+        for name, published in encoder_pairs(hugging_face=family in HUGGING_FACE):
+            yield name, prefix + published
     else:
         for index in range(37):
             yield from _leaves(f"features.{index}", f"features.{index}", PLAIN)

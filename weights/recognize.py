@@ -5,7 +5,7 @@
 
 Recognized by names and shapes are the generators, encoders and discriminators of NVlabs/SPADE and
 EndlessSora/TSIT, in PyTorch's files and in the Jittor pickles of this design's first public
-version, and VGG-19 of torchvision and Jittor.
+version, VGG-19 of torchvision and Jittor, and SegFormer or its encoder of NVlabs and Hugging Face.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import numpy as np
 
 from options.errors import UserError, list_names
 from weights.finite import require_finite
-from weights.published_names import BATCH_COUNT, Family, UnknownNames, project_names
+from weights.published_names import (
+    BATCH_COUNT,
+    HUGGING_FACE,
+    Family,
+    UnknownNames,
+    project_names,
+)
+from weights.segformer_names import STAGES, UNUSED, join_key_values
 from weights.spectral_norm import complete_spectral_norm, renew_vectors
 from weights.state_dicts import TITLES, Arrays, Found, choose, find_networks
 from weights.weights_file import read_weights_file
@@ -32,13 +39,22 @@ NETWORKS: dict[Family, str] = {
     "discriminator": "discriminator",
 }
 GENERATOR_WEIGHTS = ("first.weight", "last.weight", "blocks.0.conv_0.weight")
+EMBEDDINGS = tuple(f"stages.{index}.embedding.projection.weight" for index in range(STAGES))
+SEGFORMER_HEAD = ("head.projections.0.weight", "head.classifier.weight")
 # Weights whose shapes determine the architecture.
 NEEDED: dict[Family, tuple[str, ...]] = {
     "spade": (*GENERATOR_WEIGHTS, "blocks.0.norm_0.shared.weight"),
     "tsit": (*GENERATOR_WEIGHTS, "content_stream.blocks.0.conv_0.weight"),
     "encoder": ("layers.0.weight", "mean.weight"),
     "discriminator": ("discriminators.0.first.weight",),
+    "segformer": tuple(f"encoder.{name}" for name in EMBEDDINGS) + SEGFORMER_HEAD,
+    "segformer_hugging_face": tuple(f"encoder.{name}" for name in EMBEDDINGS) + SEGFORMER_HEAD,
+    "mit": EMBEDDINGS,
+    "mit_hugging_face": EMBEDDINGS,
 }
+# Format of the file of a converted network that is neither a generator nor a segmenter.
+NETWORK_FORMAT = "jittor-landscape network 1"
+SEGFORMERS: tuple[Family, ...] = ("segformer", "segformer_hugging_face", "mit", "mit_hugging_face")
 VGG_READ = r"features\.(1?\d|2[0-8])\."  # up to relu5_1
 
 
@@ -110,17 +126,23 @@ def _read_network(found: Found, path: Path) -> Part:
     assert family is not None
     require_finite(arrays, path)
     notes: list[str] = []
+    dropped: dict[str, str] = {}
     kept = {n: a for n, a in arrays.items() if n.rpartition(".")[2] == BATCH_COUNT}
     if family == "vgg19":
         arrays = {f"features.{n}" if n[0].isdigit() else n: a for n, a in arrays.items()}
         kept |= {name: array for name, array in arrays.items() if not re.match(VGG_READ, name)}
+    elif family in SEGFORMERS:
+        dropped |= {name: UNUSED[name] for name in arrays if name in UNUSED}
+        arrays = {name: array for name, array in arrays.items() if name not in UNUSED}
+        if family in HUGGING_FACE:
+            arrays = join_key_values(arrays)
     else:
         arrays, notes = complete_spectral_norm(family, arrays, path)
     # The first version of this design kept both.
     quotients = [name for name in arrays if f"{name}_orig" in arrays]
     for name in quotients:
         del arrays[name]
-    dropped = dict.fromkeys(quotients, "follows from weight_orig, weight_u and weight_v")
+    dropped |= dict.fromkeys(quotients, "follows from weight_orig, weight_u and weight_v")
     own = _rename(family, {n: a for n, a in arrays.items() if n not in kept}, path)
     _check_needed(family, own, path)
     if quotients:

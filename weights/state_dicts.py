@@ -25,6 +25,15 @@ MARKERS: dict[str, Family] = {
     "fc_mu.weight": "encoder",
     "content_stream.res_0.conv_1.bias": "tsit",
     "head_0.norm_0.mlp_shared.0.weight": "spade",
+    "decode_head.linear_c1.proj.weight": "segformer",
+    "decode_head.linear_c.0.proj.weight": "segformer_hugging_face",
+    "patch_embed1.proj.weight": "mit",
+    "encoder.patch_embeddings.0.proj.weight": "mit_hugging_face",
+}
+# Encoder -> the network that holds it, and its prefix there.
+ENCODERS: dict[Family, tuple[Family, str]] = {
+    "mit": ("segformer", "backbone."),
+    "mit_hugging_face": ("segformer_hugging_face", "segformer."),
 }
 TITLES: dict[Family, str] = {
     "discriminator": "multi-scale patch discriminator of SPADE and TSIT",
@@ -32,8 +41,12 @@ TITLES: dict[Family, str] = {
     "tsit": "TSIT generator",
     "spade": "SPADE generator",
     "vgg19": "VGG-19",
+    "segformer": "SegFormer of NVlabs",
+    "segformer_hugging_face": "SegFormer of Hugging Face",
+    "mit": "SegFormer encoder (MiT) of NVlabs",
+    "mit_hugging_face": "SegFormer encoder (MiT) of Hugging Face",
 }
-FAMILIES = "SPADE's or TSIT's generator, encoder or discriminator, or VGG-19"
+FAMILIES = "SPADE's or TSIT's generator, encoder or discriminator, VGG-19, or SegFormer"
 
 # Places of the convolutions among VGG's `features` (Simonyan and Zisserman 2015, table 1, as
 # torchvision numbers them), without and with batch norm.
@@ -51,6 +64,9 @@ VGG_NEEDED = 13  # convolutions of VGG-19 up to relu5_1, the last that the perce
 
 # Names of other networks, for the error if a file holds no network of the families.
 OTHERS = {
+    r"(^|\.)layers\.\d+\.1\.\d+\.attn\.attn\.in_proj_weight": (
+        "SegFormer of a newer mmsegmentation, whose head computes another function"
+    ),
     r"(^|\.)synthesis\.(b\d+|L\d+_|input)": "a StyleGAN",
     r"(^|\.)model\.diffusion_model\.": "a latent diffusion model",
     r"(^|\.)Mixed_[5-7][a-e]\.": "an Inception network",
@@ -137,6 +153,10 @@ def _split(arrays: Arrays, key: str, found: Contents) -> None:
         for name in arrays:
             if name == marker or name.endswith("." + marker):
                 known[name.removesuffix(marker)] = family, TITLES[family]
+    for encoder, (whole, prefix) in ENCODERS.items():
+        for start in [start for start, (family, _) in known.items() if family == whole]:
+            if known.get(start + prefix, (None, ""))[0] == encoder:
+                del known[start + prefix]
     parts: dict[str, Arrays] = {prefix: {} for prefix in known}
     deepest = sorted(known, key=len, reverse=True)
     for name, array in arrays.items():

@@ -143,6 +143,30 @@ class BatchNorm(nn.Module):
         running.update(running + (value - running) * self.MOMENTUM)
 
 
+class AffineBatchNorm(BatchNorm):
+    """`BatchNorm` with a scale and a shift per channel, which start at 1 and 0."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.scale = jt.ones(channels)
+        self.shift = jt.zeros(channels)
+
+    def execute(self, x: jt.Var, slope: float = 1.0) -> jt.Var:
+        """(N, C, H, W) -> (N, C, H, W); a leaky ReLU of `slope` follows, 1 for none, 0 for ReLU."""
+        mean, variance = self.statistics(x)
+        factor = _reciprocal_deviation(variance)
+        if fused.available():
+            # A table with one column: the modulation of every pixel.
+            table = jt.zeros((1, 2 * x.shape[1], 1, 1))
+            index = jt.zeros((x.shape[0], *x.shape[2:]), "int32")
+            bias = jt.concat([self.scale - 1.0, self.shift])
+            return fused.Normalize(slope, index)(x, mean, factor, table, bias)
+        shape = (1, -1, 1, 1)
+        y = (x - broadcast_to_rows(mean, x)) * (factor * self.scale.reshape(shape))
+        y = y + broadcast_to_rows(self.shift.reshape(shape), x)
+        return y if slope == 1.0 else nn.leaky_relu(y, slope)
+
+
 class ScaledNorm(nn.Module):
     """Batch or instance norm with a scale and a shift per channel, as in pix2pix.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jittor as jt
 from jittor import nn
 
-from models.kernels import fused
+from models.kernels import bilinear, fused
 from models.kernels.sampling import resize_nearest
 from models.layouts.tabulated_feature import TabulatedFeature
 
@@ -27,6 +29,24 @@ def downsample(x: jt.Var | TabulatedFeature) -> jt.Var | TabulatedFeature:
 def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     """Resizes (N, C, H, W) to (N, C, h, w) bilinearly, without antialiasing."""
     return nn.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def sum_resized(maps: Sequence[jt.Var], size: tuple[int, int]) -> jt.Var:
+    """Resizes maps (N, C, h, w) of any sizes as `resize_bilinear`; their sum, (N, C, H, W)."""
+    if fused.available():
+        return bilinear.ResizedSum(size)(*maps)
+    resized = [x if tuple(x.shape[2:]) == size else resize_bilinear(x, size) for x in maps]
+    return sum(resized[1:], start=resized[0])
+
+
+def resize_to_classes(scores: jt.Var, size: tuple[int, int]) -> jt.Var:
+    """The class with the highest score after `resize_bilinear`: (N, K, h, w) -> int32 (N, H, W).
+
+    The first of equal scores counts.
+    """
+    if fused.available():
+        return bilinear.classes_of(scores, size)
+    return jt.argmax(sum_resized([scores], size), dim=1)[0].int32()
 
 
 def pad_reflected(x: jt.Var, width: int) -> jt.Var:

@@ -104,12 +104,14 @@ class Case:
         """Ids 0 .. classes - 1 (N, H, W) in rectangles; see `goldens.sample_recipe`."""
         self.recipe(f"in/{name}", "blocks", shape, high=classes, **speckles)
 
-    def state_of(self, network: nn.Module, prefix: str = "") -> None:
+    def state_of(self, network: nn.Module, prefix: str = "", *, classifier: bool = False) -> None:
         """Recipes for the whole state of a network, with its names.
 
         Weights have the scale of PyTorch's default initialization; biases are not zero, so that a
-        relative update of 1e-3 is meaningful for them too.
+        relative update of 1e-3 is meaningful for them too. In a `classifier` the scale of features
+        stays about the same in an evaluation pass through many layers of convolution, norm, ReLU.
         """
+        square = 6.0 if classifier or isinstance(network, VGG19) else 3.0
         for name, value in network.state_dict().items():
             key = f"state/{prefix}{name}"
             shape = list(value.shape)
@@ -120,7 +122,8 @@ class Case:
                 self.recipe(key, "uniform", shape, low=0.5, high=1.5)
             elif last == "running_var":
                 # Residual sums grow, and with variances of 1 so would an evaluation pass.
-                self.recipe(key, "uniform", shape, low=2.0, high=6.0)
+                low, high = (0.5, 1.5) if classifier else (2.0, 6.0)
+                self.recipe(key, "uniform", shape, low=low, high=high)
             elif last in ("bias", "running_mean"):
                 self.recipe(key, "uniform", shape, low=-0.2, high=0.2)
             elif last == "num_batches_tracked":
@@ -128,7 +131,7 @@ class Case:
                 self.golden.shapes[key] = []
             else:
                 fan_in = math.prod(shape[1:])
-                limit = math.sqrt((6.0 if isinstance(network, VGG19) else 3.0) / fan_in)
+                limit = math.sqrt(square / fan_in)
                 if name == "conv_img.weight" or name.endswith("last.weight"):
                     # A saturated tanh would hide errors in the layers before it.
                     limit *= 0.25

@@ -179,6 +179,7 @@ def _pool_gap(x: torch.Tensor, size: Any, *rest: Any, **others: Any) -> torch.Te
 _KINKED: dict[Any, Callable[..., torch.Tensor]] = {
     F.leaky_relu: lambda x, *_, **__: x,
     F.relu: lambda x, *_, **__: x,
+    F.relu6: lambda x, *_, **__: torch.where(x < 3, x, x - 6),
     torch.clamp: lambda x, max: x - max,
     F.l1_loss: lambda ours, theirs, **_: ours - theirs,
     F.max_pool2d: _pool_gap,

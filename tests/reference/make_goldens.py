@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from . import goldens
+from .golden_backbones import efficientnet, efficientnet_photos, inception
 from .golden_case import Destination
 from .golden_generators import images, spade_generators, tsit_generators
 from .golden_layers import (
@@ -26,6 +27,7 @@ from .golden_layers import (
     streams,
 )
 from .golden_networks import discriminators, encoder, pix2pix, pix2pixhd, vgg19
+from .golden_segmenters import segformers
 from .golden_training import adam, edges, loss_functions, steps
 
 SUBJECTS: dict[str, Callable[[Destination], None]] = {
@@ -46,6 +48,10 @@ SUBJECTS: dict[str, Callable[[Destination], None]] = {
         pix2pix,
         pix2pixhd,
         vgg19,
+        efficientnet,
+        efficientnet_photos,
+        inception,
+        segformers,
         loss_functions,
         edges,
         adam,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import jittor as jt
 import numpy as np
@@ -11,7 +12,9 @@ from jittor import nn
 from numpy.typing import NDArray
 
 from models.kernels import packed
-from models.kernels.packed import PackedConvolution
+from models.kernels.depthwise import Padding
+from models.kernels.packed import PackedConvolution, to_channels_first, to_channels_last
+from models.kernels.scale_shift import Activation
 from models.layers.convolution import PRODUCT_PIXELS, Conv2d, prepare_for_inference
 from models.layers.spade import SPADE
 from models.layouts.layout import Layout
@@ -52,6 +55,64 @@ def test_without_bias() -> None:
     weight, x = sample(16, 16, 3, 3, seed=1) / 12, sample(1, 16, 29, 38, seed=2)
     y = PackedConvolution(jt.array(weight), None, 1)(jt.array(x)).numpy()
     np.testing.assert_allclose(y, convolve(x, weight, np.zeros(16), 1), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize(
+    ("channels", "out_channels", "kernel", "stride", "groups", "padding"),
+    [
+        (3, 32, (3, 3), 2, 1, Padding(0, 0, 1, 1)),
+        (24, 40, (1, 1), 1, 1, Padding(0, 0, 0, 0)),
+        (24, 24, (3, 3), 1, 24, Padding(1, 1, 1, 1)),
+        (20, 20, (5, 5), 2, 20, Padding(1, 2, 2, 2)),
+        (16, 24, (1, 7), 1, 1, Padding(0, 3, 0, 3)),
+        (16, 24, (7, 1), 1, 1, Padding(3, 0, 3, 0)),
+    ],
+)
+def test_every_form_of_a_classifier(
+    channels: int,
+    out_channels: int,
+    kernel: tuple[int, int],
+    stride: int,
+    groups: int,
+    padding: Padding,
+    activation: Activation,
+    channels_last: bool,
+) -> None:
+    weight = sample(out_channels, channels // groups, *kernel, seed=1)
+    bias, x = 3 * sample(out_channels, seed=2), sample(2, channels, 12, 19, seed=3)
+    layer = PackedConvolution(
+        jt.array(weight),
+        jt.array(bias),
+        stride=stride,
+        groups=groups,
+        activation=activation,
+        channels_last=channels_last,
+    )
+    given = to_channels_last(jt.array(x)) if channels_last else jt.array(x)
+    result = layer(given, padding)
+    y = (to_channels_first(result) if channels_last else result).numpy()
+
+    top, left, bottom, right = padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(float)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))  # type: ignore[call-overload]
+    windows = windows[:, :, ::stride, ::stride]
+    if groups > 1:
+        expected = np.einsum("nchwij,cij->nchw", windows, weight[:, 0])
+    else:
+        expected = np.einsum("nchwij,ocij->nohw", windows, weight)
+    expected = expected + bias[:, None, None]
+    if activation != "none":
+        expected = np.clip(expected, 0, 6 if activation == "relu6" else None)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=5e-5)
+
+
+def test_channels_last_and_back() -> None:
+    x = sample(2, 3, 4, 5, seed=1)
+    last = to_channels_last(jt.array(x))
+    np.testing.assert_array_equal(last.numpy(), x.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(to_channels_first(last).numpy(), x)
 
 
 @pytest.fixture

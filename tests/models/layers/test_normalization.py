@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.kernels import fused
 from models.layers.normalization import (
+    AffineBatchNorm,
     BatchNorm,
     ScaledNorm,
     create_norm,
@@ -73,3 +75,31 @@ def test_a_scaled_batch_norm_evaluates_as_it_trains() -> None:
 
 def test_a_constant_image_is_zero() -> None:
     np.testing.assert_allclose(instance_norm(full(7, 2, 6, 5, 7)).numpy(), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.0])
+def test_affine_batch_norm(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = values(2, 6, 5, 7) * 2 + 1
+    cotangent = values(2, 6, 5, 7, seed=1) + 0.5
+    scale, shift = values(6, seed=2) + 1.5, values(6, seed=3)
+    pixels = x.numpy().astype(np.float64)
+    mean, variance = pixels.mean((0, 2, 3)), pixels.var((0, 2, 3))
+    expected = (pixels - mean.reshape(-1, 1, 1)) / np.sqrt(variance.reshape(-1, 1, 1) + 1e-5)
+    expected = expected * scale.numpy().reshape(-1, 1, 1) + shift.numpy().reshape(-1, 1, 1)
+    expected = np.where(expected > 0, expected, slope * expected)
+    found = []
+    for available in (True, False):
+        monkeypatch.setattr(fused, "available", lambda available=available: available)
+        norm = AffineBatchNorm(6)
+        norm.scale.update(values(6, seed=2) + 1.5)
+        norm.shift.update(values(6, seed=3))
+        y = norm(x, slope)
+        of = {"x": x, "scale": norm.scale, "shift": norm.shift}
+        results = {"y": y, **gradients((y * cotangent).sum(), of)}
+        found.append(fetch(results | {"mean": norm.running_mean}))
+        np.testing.assert_allclose(found[-1]["y"], expected, atol=1e-5)
+        np.testing.assert_allclose(found[-1]["mean"], 0.1 * mean, atol=1e-6)
+        norm.eval()
+        assert np.abs(norm(x, slope).numpy() - expected).max() > 0.1
+    for name, array in found[1].items():
+        np.testing.assert_allclose(found[0][name], array, atol=2e-4, err_msg=name)

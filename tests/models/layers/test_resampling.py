@@ -6,11 +6,14 @@ import jittor as jt
 import numpy as np
 import pytest
 
+from models.kernels import fused
 from models.layers.resampling import (
     downsample,
     pad_reflected,
     pool_average,
     resize_bilinear,
+    resize_to_classes,
+    sum_resized,
     upsample,
 )
 from tests.models.inputs import shape
@@ -68,3 +71,31 @@ def test_resize_bilinear_aligns_centers(size: tuple[int, int]) -> None:
         x = x.take(below, axis) * (1 - share) + x.take(above, axis) * share
     found = resize_bilinear(jt.array(_pixels(7, 9)), size).numpy()
     np.testing.assert_allclose(found, x, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(12, 17), (5, 7), (3, 4)])
+def test_sum_resized(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = [jt.array(_pixels(*side)) for side in ((5, 7), (3, 4), (1, 2), (5, 7))]
+    expected = sum(resize_bilinear(x, size).numpy() for x in maps)
+    weights = jt.array(_pixels(*size))
+    found = []
+    for available in (True, False):
+        monkeypatch.setattr(fused, "available", lambda available=available: available)
+        total = sum_resized(maps, size)
+        gradients = jt.grad((total * weights).sum(), maps)
+        found.append([array.numpy() for array in (total, *gradients)])
+    np.testing.assert_allclose(found[0][0], expected, atol=1e-5)
+    for kernel, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(kernel, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_resize_to_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = jt.array(_pixels(5, 7))
+    found = []
+    for available in (True, False):
+        monkeypatch.setattr(fused, "available", lambda available=available: available)
+        found.append(resize_to_classes(scores, (23, 31)).numpy())
+    np.testing.assert_array_equal(*found)
+    assert found[0].dtype == np.int32 and set(np.unique(found[0])) == {0, 1, 2}
+    same = resize_to_classes(jt.array(np.ones((1, 4, 2, 2), np.float32)), (3, 3)).numpy()
+    assert not same.any()  # the first of equal scores

@@ -1,0 +1,13 @@
+"""Numbers about images: feature distances, segmentation accuracy, style similarity, scores.
+
+    frechet            statistics of features, and the Frechet distance between two of them
+    kernel             the kernel distance of KID between two sets of features
+    features           the features of image files, in batches
+    statistics_file    statistics as .npz files, in the form of pytorch-fid
+    segmentation       mask accuracy, confusion matrix, accuracy and IoU per class
+    style              similarity of color histograms
+    scores             the machine scores of the contest
+
+No module reads a clock, a flag or a path to a run, and none prints. The caller passes the feature
+network as a function.
+"""
