@@ -145,10 +145,10 @@ class Dataset(ABC):
 
     def samples(self, items: Sequence[Item], styles: Sequence[Photo], count: int) -> Batch:
         """A batch of `count` items at even distances, neither flipped nor cropped."""
-        chosen = _at_even_distances(items, count)
+        chosen = at_even_distances(items, count)
         loader = self.loader(
             chosen,
-            _at_even_distances(styles, len(chosen)),
+            at_even_distances(styles, len(chosen)),
             batch_size=len(chosen),
             flip=False,
             load_scale=1.0,
@@ -320,11 +320,11 @@ def find_run_layouts(root: Path) -> LayoutFolder:
     return layouts
 
 
-def _notes(unused: Sequence[Unused]) -> list[str]:
-    return [f"note: {line}" for line in describe_unused(unused)]
-
-
-def _at_even_distances(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the items, or all of them if there are fewer."""
+def at_even_distances(items: Sequence[Any], count: int) -> list[Any]:
+    """Return `count` of the items, or all of them if there are fewer."""
     count = min(count, len(items))
     return [items[index * len(items) // count] for index in range(count)]
+
+
+def _notes(unused: Sequence[Unused]) -> list[str]:
+    return [f"note: {line}" for line in describe_unused(unused)]

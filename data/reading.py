@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,31 @@ from data.classes import CONTEST_CLASSES
 from data.images import read_image
 from data.labels import Colors, LabelError, read_colored_label
 from data.transforms import map_unknown, resize_image, resize_layout
+
+
+@dataclass(frozen=True)
+class LayoutClasses:
+    """The classes of layouts and their ids in files, as `read_layout` takes them."""
+
+    classes: int = len(CONTEST_CLASSES)
+    unknown_label: int | None = None
+    first_id: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of classes, with the unknown class."""
+        return self.classes + (self.unknown_label is not None)
+
+    def read(self, path: Path | str, height: int, width: int) -> NDArray[np.int32]:
+        """Read a layout as classes int32 (height, width); raises LabelError as `read_layout`."""
+        return read_layout(
+            path,
+            height,
+            width,
+            classes=self.classes,
+            unknown_label=self.unknown_label,
+            first_id=self.first_id,
+        )
 
 
 def read_layout(

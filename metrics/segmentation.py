@@ -61,6 +61,7 @@ class SegmentationCounts:
     def __init__(self, classes: int) -> None:
         self.matrix = np.zeros((classes, classes), np.int64)
         self._shares: list[float] = []
+        self._class_shares = np.zeros(classes)  # of the true pixels, summed over images
 
     def add(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
         """Add the layouts (H, W) of one image; return its share of equal pixels.
@@ -73,7 +74,19 @@ class SegmentationCounts:
         matrix = confusion_matrix(truth, predicted, len(self.matrix))
         self.matrix += matrix
         self._shares.append(pixel_accuracy(matrix))
+        self._class_shares += matrix.sum(axis=1) / truth.size
         return self._shares[-1]
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return len(self._shares)
+
+    @property
+    def floor(self) -> tuple[int, float]:
+        """The class with the best mask accuracy if predicted at every pixel, and that accuracy."""
+        commonest = int(self._class_shares.argmax())
+        return commonest, float(_divide(self._class_shares[commonest], len(self._shares)))
 
     @property
     def mask_accuracy(self) -> float:

@@ -1,12 +1,14 @@
-"""Measures generated images: distance from photos, style similarity, terms of the contest's score.
+"""Measures generated images: distance from photos, mask accuracy, style, terms of the score.
 
     python -m tools.evaluate --images DIR --photos DIR
     python -m tools.evaluate --name RUN                          its submission and its dataset
     python -m tools.evaluate --images DIR --photos DIR --inception-weights FILE
     python -m tools.evaluate --images DIR --photos DIR --styles label_to_img.json
+    python -m tools.evaluate --images DIR --photos DIR --segmenter FILE --layouts DIR
 
 FD-EffNet and KD-EffNet compare features of EfficientNet-Lite0, whose weights come with the
 installed packages. FID and KID need pytorch-fid's weights of Inception, which are not included.
+Mask accuracy and mIoU need a segmenter, as tools.convert_checkpoint makes it from a SegFormer.
 Compare numbers only for equal counts of images and photos. A measure that is missing is printed as
 "not measured", and so is a score that needs it. docs/evaluation.md explains every row.
 """
@@ -24,12 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.content import find_dataset, find_run_layouts
-from data.folders import Pair
+from data.classes import MAX_CLASSES
+from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run, match_files
 from data.images import read_image
-from data.listing import listed, stem_of
+from data.listing import stem_of
 from data.ownership import OutputFolder, output_file
-from data.styles import StyleTable, find_style_table, read_style_table
+from data.reading import LayoutClasses
+from data.styles import read_style_table
 from metrics.features import (
     FeatureNetwork,
     FeatureSet,
@@ -40,10 +43,11 @@ from metrics.features import (
 )
 from metrics.frechet import frechet_distance
 from metrics.kernel import kernel_distance
-from metrics.scores import Score, score_2022, score_2023
+from metrics.predictions import Predictor, measure_masks
 from metrics.statistics_file import read_statistics, write_statistics
-from metrics.style import hue_similarity, joint_similarity
+from metrics.table import GUESSES, Row, format_table, mask_rows, photo_mask_rows, score_rows
 from options.errors import UserError
+from options.groups import DataOptions
 from options.paths import exists, expand, is_folder, show_path
 from options.rules import check_name
 from runtime.program import ToolParser, exit_codes
@@ -52,10 +56,10 @@ from runtime.start import start_jittor
 from training.run_folder import RunFolder
 
 EFFICIENTNET, INCEPTION = "EfficientNet-Lite0", "Inception v3"
+CLASS_FLAGS = ("classes", "unknown_label", "first_id")
 DIMENSIONS = {EFFICIENTNET: 1280, INCEPTION: 2048}
 # Names of the two distances on the features of a network. FID and KID are Inception's alone.
 DISTANCES = {EFFICIENTNET: ("FD-EffNet", "KD-EffNet x 1000"), INCEPTION: ("FID", "KID x 1000")}
-GUESSES = {"hue": hue_similarity, "BGR + HSV": joint_similarity}
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,6 @@ class Sources:
     photos: list[Path]
     references: list[Path] | None = None
     why_none: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A measure: its value, None if not measured, the counts it is based on, and a note."""
-
-    name: str
-    value: float | None
-    images: int | None = None
-    photos: int | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,12 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         flag = "--inception-statistics"
         statistics.append(_open_statistics(INCEPTION, flag, arguments.inception_statistics))
     sources = _find_sources(arguments, needs_photos=any(one.stored is None for one in statistics))
+    masks = None if arguments.segmenter is None else _find_masks(arguments, sources.images)
     for one in statistics:
         _check_counts(one, sources)
     report = None if arguments.json is None else expand(arguments.json)
     folder = None if report is None else output_file(report, "name another file with --json")
     start_jittor(arguments.device)
     networks = [load_network(one.network, arguments.inception_weights) for one in statistics]
+    predictor = None
+    if masks is not None:
+        predictor = load_predictor(expand(arguments.segmenter))
+        _check_classes(predictor, masks.classes, arguments.segmenter)
     rows = []
     for network, one in zip(networks, statistics, strict=True):
         rows += measure_distances(sources, network, one)
@@ -117,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         note = "needs pytorch-fid's weights: --inception-weights FILE"
         rows += [Row(name, None, note=note) for name in DISTANCES[INCEPTION]]
     rows += measure_styles(sources)
+    if masks is None or predictor is None:
+        rows += mask_rows(None, "needs a segmenter: --segmenter FILE")
+    else:
+        rows += measure_agreement(sources, masks, predictor)
     rows += score_rows({row.name: row.value for row in rows})
     print(format_table(rows))
     if folder is not None and report is not None:
@@ -144,6 +146,23 @@ def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
         return features
 
     return FeatureNetwork(name, DIMENSIONS[name], prepare, pooled)
+
+
+def load_predictor(path: Path) -> Predictor:
+    """Load a segmenter; Jittor has been started."""
+    import jittor as jt
+
+    from models.networks.segformer import SMALLEST_SIDE
+    from weights.segmenters import load_segmenter
+
+    network = load_segmenter(path)
+
+    def segment(batch: NDArray[np.float32]) -> NDArray[np.int32]:
+        with jt.no_grad():
+            predicted: NDArray[np.int32] = network.segment(jt.array(batch)).numpy()
+        return predicted
+
+    return Predictor(network.classes, segment, SMALLEST_SIDE)
 
 
 def measure_distances(
@@ -190,41 +209,17 @@ def measure_styles(sources: Sources) -> list[Row]:
     ]
 
 
-def score_rows(values: Mapping[str, float | None]) -> list[Row]:
-    """Return the rows of mask accuracy, aesthetic and scores, from the measures by name."""
-    fid = values["FID"]
-    rows = [
-        Row("mask accuracy", None, note="needs a segmenter"),
-        Row("aesthetic", None, note="needs an aesthetic model"),
-        _score_row("score 2022", score_2022(None, None, fid)),
-    ]
-    for guess in GUESSES:
-        style = values[f"style similarity, {guess}"]
-        rows.append(_score_row(f"score 2023, {guess}", score_2023(None, None, style, fid)))
-    return rows
-
-
-def _score_row(name: str, score: Score) -> Row:
-    """A score with its measured terms; the terms are multiplied by the mask accuracy."""
-    known = [f"{term} {value:.4f}" for term, value in score.terms.items() if value is not None]
-    missing = f"missing: {', '.join(score.missing)}" if score.missing else ""
-    terms = f"terms: {', '.join(known)}" if known else ""
-    return Row(name, score.total, note="; ".join(filter(None, (missing, terms))))
-
-
-def format_table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table for a terminal."""
-    cells: list[tuple[str, ...]] = [("measure", "value", "images", "photos", "note")]
-    for row in rows:
-        value = "not measured" if row.value is None else f"{row.value:.4f}"
-        counts = ("" if count is None else str(count) for count in (row.images, row.photos))
-        cells.append((row.name, value, *counts, row.note))
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    lines = []
-    for name, *numbers, note in cells:
-        shown = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *shown, note]).rstrip())
-    return "\n".join(lines)
+def measure_agreement(sources: Sources, masks: Masks, predictor: Predictor) -> list[Row]:
+    """Return mask accuracy and mIoU of the images, and of photos that have layouts."""
+    with ProgressBar("segmenter, images", "images") as show:
+        made = measure_masks(sources.images, masks.layouts, masks.classes, predictor, show)
+    real = None
+    if masks.pairs:
+        photos = [pair.image_path for pair in masks.pairs]
+        layouts = [pair.label_path for pair in masks.pairs]
+        with ProgressBar("segmenter, photos", "photos") as show:
+            real = measure_masks(photos, layouts, masks.classes, predictor, show)
+    return mask_rows(made) + photo_mask_rows(real, masks.note)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -250,6 +245,17 @@ def _parser() -> argparse.ArgumentParser:
         "--inception-statistics", "--inception_statistics", metavar="FILE",
         help="the same on Inception, in the form of pytorch-fid",
     )  # fmt: skip
+    add(
+        "--segmenter", metavar="FILE",
+        help="a segmenter (see tools.convert_checkpoint); adds mask accuracy and mIoU",
+    )  # fmt: skip
+    add(
+        "--layouts", metavar="DIR",
+        help="the layouts of the images, with their names; with --name the run's own by default",
+    )  # fmt: skip
+    add("--classes", type=int, metavar="K", help="ids of the layouts are 0..K-1 (29, or the run's)")
+    add("--unknown-label", "--unknown_label", type=int, metavar="ID", help="id of unknown pixels")
+    add("--first-id", "--first_id", type=int, metavar="ID", help="id of the first class (0)")
     add("--json", metavar="FILE", help="also write the numbers as JSON")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
     add(
@@ -269,6 +275,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--inception-statistics has no effect without --inception-weights. Remove it"
         )
+    _check_mask_flags(arguments)
     written = ("statistics", "inception_statistics", "json")
     paths = [expand(getattr(arguments, name)) for name in written if getattr(arguments, name)]
     if len({path.absolute() for path in paths}) < len(paths):
@@ -276,6 +283,35 @@ def _check_flags(arguments: argparse.Namespace) -> None:
             "--statistics, --inception-statistics, --json: expected distinct files, got one twice. "
             "Name another file"
         )
+
+
+def _check_mask_flags(arguments: argparse.Namespace) -> None:
+    for name in ("layouts", *CLASS_FLAGS):
+        flag = f"--{name.replace('_', '-')}"
+        if getattr(arguments, name) is None:
+            continue
+        if arguments.segmenter is None:
+            raise UserError(f"{flag} has no effect without --segmenter. Remove it")
+        if name in CLASS_FLAGS and arguments.name is not None:
+            raise UserError(f"{flag} has no effect with --name: the run has its own. Remove it")
+    if arguments.segmenter is None or arguments.name is not None:
+        return
+    if arguments.layouts is None:
+        raise UserError("--layouts: expected the layouts of the images, got none. Name them")
+    classes = _classes_of_flags(arguments)
+    ranges = {
+        "--classes": (classes.classes, 1, MAX_CLASSES - 1),
+        "--unknown-label": (classes.unknown_label or 0, 0, MAX_CLASSES - 1),
+        "--first-id": (classes.first_id, 0, MAX_CLASSES - classes.classes),
+    }
+    for flag, (value, least, most) in ranges.items():
+        if not least <= value <= most:
+            raise UserError(f"{flag}: expected {least}..{most}, got {value}. Correct it")
+
+
+def _classes_of_flags(arguments: argparse.Namespace) -> LayoutClasses:
+    given = {name: getattr(arguments, name) for name in CLASS_FLAGS}
+    return LayoutClasses(**{name: value for name, value in given.items() if value is not None})
 
 
 def _open_statistics(network: str, flag: str, text: str | None) -> PhotoStatistics:
@@ -318,7 +354,7 @@ def _find_sources(arguments: argparse.Namespace, needs_photos: bool) -> Sources:
                 f"with: bash test.sh --name {arguments.name}"
             )
         images = find_images(root)
-        photos, table = _photos_of_run(run, images)
+        photos, table = find_photos_of_run(_data_of_run(run), images)
         why = "the dataset has no label_to_img.json that names the images"
     else:
         root = expand(arguments.images)
@@ -333,30 +369,39 @@ def _find_sources(arguments: argparse.Namespace, needs_photos: bool) -> Sources:
     if arguments.styles is None and table is None:
         return Sources(root, images, photos, why_none=why)
     if table is not None and arguments.styles is None:
-        references = _match(images, table.entries, photos, str(table.path))
+        references = _match(images, table.entries, photos, table.path)
     else:
         references = _references(expand(arguments.styles), images, photos)
     return Sources(root, images, photos, references)
 
 
-def _photos_of_run(run: RunFolder, images: Sequence[Path]) -> tuple[list[Path], StyleTable | None]:
-    """The photos of a run's dataset, and its style table if that names the images."""
+def _find_masks(arguments: argparse.Namespace, images: Sequence[Path]) -> Masks:
+    """Find the layouts of the images, and photos with layouts; UserError for what is missing."""
+    layouts, name = arguments.layouts, arguments.name
+    photos = None if arguments.photos is None else expand(arguments.photos)
+    if name is None:
+        return find_masks(images, _classes_of_flags(arguments), layouts, photos)
+    options = _data_of_run(RunFolder(expand(arguments.results_path), name))
+    return find_masks_of_run(images, options, layouts, photos)
+
+
+def _check_classes(predictor: Predictor, classes: LayoutClasses, file: str) -> None:
+    if predictor.classes != classes.count:
+        unknown = "" if classes.unknown_label is None else ", the last one unknown"
+        raise UserError(
+            f"{show_path(file)}: expected a segmenter of {classes.count} classes{unknown}, got one "
+            f"of {predictor.classes}. Name a segmenter of the layouts' classes"
+        )
+
+
+def _data_of_run(run: RunFolder) -> DataOptions:
     options = run.saved_options()
     if options is None or options.data.input_path is None:
         raise UserError(
             f"--name: expected a run that was trained here, got {show_path(run.path)}. Name the "
             "folders with --images and --photos"
         )
-    dataset = find_dataset(options.data)
-    if dataset.styles:
-        return [photo.path for photo in dataset.styles], None
-    photos = [pair.image_path for pair in dataset.items if isinstance(pair, Pair)]
-    try:
-        layouts = find_run_layouts(dataset.root)
-    except UserError:  # without test layouts in the dataset it has no table for them
-        return photos, None
-    table, _ = find_style_table(images, layouts.root, dataset.root)
-    return photos, table
+    return options.data
 
 
 def _check_enough(flag: str, noun: str, paths: Sequence[Path]) -> None:
@@ -370,7 +415,7 @@ def _references(styles: Path, images: Sequence[Path], photos: Sequence[Path]) ->
     """The reference photo of each image, by a table or by equal names."""
     if is_folder(styles):
         own = {stem_of(path): stem_of(path) for path in images}
-        return _match(images, own, find_images(styles), str(styles))
+        return _match(images, own, find_images(styles), styles)
     if not exists(styles):
         raise UserError(
             f"--styles: expected label_to_img.json or a folder of photos, got "
@@ -380,22 +425,13 @@ def _references(styles: Path, images: Sequence[Path], photos: Sequence[Path]) ->
         raise UserError(
             "--styles: expected --photos with a table, as it names photos, got none. Name --photos"
         )
-    return _match(images, read_style_table(styles), photos, str(styles))
+    return _match(images, read_style_table(styles), photos, styles)
 
 
 def _match(
-    images: Sequence[Path], wanted: Mapping[str, str], photos: Sequence[Path], source: str
+    images: Sequence[Path], wanted: Mapping[str, str], photos: Sequence[Path], source: Path
 ) -> list[Path]:
-    """The photo of each image; UserError that lists images without one."""
-    by_stem = {stem_of(path): path for path in photos}
-    found = [by_stem.get(wanted.get(stem_of(path), "")) for path in images]
-    missing = [path.name for path, photo in zip(images, found, strict=True) if photo is None]
-    if missing:
-        raise UserError(
-            f"{show_path(source)}: expected a photo for each image, got none for {len(missing)} of "
-            f"{len(images)} ({listed(missing)}). Add them, or name others with --styles"
-        )
-    return [photo for photo in found if photo is not None]
+    return match_files(images, wanted, photos, str(source), "photo", "--styles")
 
 
 if __name__ == "__main__":

@@ -72,3 +72,19 @@ def test_wrong_layouts_are_refused(truth: np.ndarray, predicted: np.ndarray, wor
     with pytest.raises(ValueError, match=words):
         counts.add(truth.astype(np.int32), predicted.astype(np.int32))
     assert not counts.matrix.any() and np.isnan(counts.mask_accuracy)
+
+
+def test_the_floor_is_the_best_constant_prediction() -> None:
+    truths = [np.array([[0, 0, 0, 1]]), np.full((9, 9), 2), np.array([[0], [1]]), np.array([[2]])]
+    counts = SegmentationCounts(4)
+    for truth in truths:
+        counts.add(truth, np.full_like(truth, 3))
+    shares = [np.mean([(truth == one).mean() for truth in truths]) for one in range(4)]
+    assert counts.images == 4 and counts.mask_accuracy == 0
+    # the image of 81 pixels weighs as much as the others
+    assert counts.floor == (2, pytest.approx(max(shares)))
+    assert max(shares) == 0.5
+
+
+def test_without_images_the_floor_is_unknown() -> None:
+    assert np.isnan(SegmentationCounts(2).floor[1]) and SegmentationCounts(2).images == 0
