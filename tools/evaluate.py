@@ -131,6 +131,7 @@ def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
     """Load a feature network; Jittor has been started."""
     import jittor as jt
 
+    from inference.synthesizer import prepare_networks
     from weights.backbones import load_efficientnet, load_inception
 
     network: Any
@@ -138,7 +139,7 @@ def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
         network, prepare = load_efficientnet(), efficientnet_input
     else:
         network, prepare = load_inception(expand(str(inception_weights))), inception_input
-    network.prepare_for_inference()
+    prepare_networks([network])
 
     def pooled(batch: NDArray[np.float32]) -> NDArray[np.floating]:
         with jt.no_grad():
@@ -152,10 +153,12 @@ def load_predictor(path: Path) -> Predictor:
     """Load a segmenter; Jittor has been started."""
     import jittor as jt
 
+    from inference.synthesizer import prepare_networks
     from models.networks.segformer import SMALLEST_SIDE
     from weights.segmenters import load_segmenter
 
     network = load_segmenter(path)
+    prepare_networks([network])
 
     def segment(batch: NDArray[np.float32]) -> NDArray[np.int32]:
         with jt.no_grad():
