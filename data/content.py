@@ -232,7 +232,7 @@ class PairedDataset(Dataset):
 
     def missing_test_data(self) -> str | None:
         try:
-            find_run_layouts(self.root)
+            find_run_layouts(self.root, self.items)
         except UserError:
             return "test layouts"
         return None
@@ -308,10 +308,15 @@ def find_dataset(options: DataOptions) -> Dataset:
     return DATASETS[options.task](options)
 
 
-def find_run_layouts(root: Path) -> LayoutFolder:
-    """Find the test layouts of a training dataset; UserError if they are the training layouts."""
+def find_run_layouts(root: Path, items: Sequence[Item] | None = None) -> LayoutFolder:
+    """Find the test layouts of a training dataset; UserError if they are the training layouts.
+
+    items: the items of the dataset, if they have been found already.
+    """
     layouts = find_test_layouts(root)
-    training = {pair.label_path.parent.resolve() for pair in find_pairs(root).pairs}
+    pairs = find_pairs(root).pairs if items is None else items
+    labels = {pair.label_path.parent for pair in pairs if isinstance(pair, Pair)}
+    training = {folder.resolve() for folder in labels}
     if layouts.root.resolve() in training:
         raise UserError(
             f"{root}: expected test layouts next to the training pairs, got only {layouts.root}. "

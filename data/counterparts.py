@@ -56,7 +56,7 @@ def find_masks_of_run(
 
     Raises UserError if an image has no layout, or if the run was trained without layouts.
     """
-    if options.task != "synthesis":
+    if options.content_kind != "layout":
         raise UserError(
             f"--segmenter: expected a run with layouts, got --task {options.task}. Name the "
             "folders with --images and --layouts"
@@ -66,7 +66,11 @@ def find_masks_of_run(
         pairs = [pair for pair in dataset.items if isinstance(pair, Pair)]
     else:
         pairs = find_pairs_of_photos(photos)
-    found = find_run_layouts(dataset.root) if layouts is None else find_test_layouts(layouts)
+    found = (
+        find_run_layouts(dataset.root, dataset.items)
+        if layouts is None
+        else find_test_layouts(layouts)
+    )
     classes = LayoutClasses(options.classes, options.unknown_label, options.first_id or 0)
     return _masks(images, found, pairs, classes)
 
@@ -107,7 +111,7 @@ def find_photos_of_run(
         return [photo.path for photo in dataset.styles], None
     photos = [pair.image_path for pair in dataset.items if isinstance(pair, Pair)]
     try:
-        layouts = find_run_layouts(dataset.root)
+        layouts = find_run_layouts(dataset.root, dataset.items)
     except UserError:  # without test layouts in the dataset it has no table for them
         return photos, None
     table, _ = find_style_table(images, layouts.root, dataset.root)

@@ -10,32 +10,9 @@ from jittor import init, nn
 from models.kernels import packed
 from models.kernels.depthwise import Padding, convolve_depthwise, pad_with_zeros
 from models.kernels.precision import to_compute_dtype, to_float32
-from models.kernels.scale_shift import Activation, scale_and_shift
+from models.kernels.scale_shift import Activation
 from models.layers.convolution import convolve
-from models.layers.normalization import BatchNorm
-
-
-class ScaledBatchNorm(BatchNorm):
-    """Batch norm with scale and shift per channel, and an activation.
-
-    Ioffe and Szegedy 2015, algorithms 1 and 2. Scales start at 1, shifts at 0.
-    """
-
-    def __init__(self, channels: int, epsilon: float):
-        super().__init__(channels)
-        self.epsilon = epsilon
-        self.scale = jt.ones(channels)
-        self.shift = jt.zeros(channels)
-
-    def factor(self, variance: jt.Var) -> jt.Var:
-        """scale / sqrt(variance + epsilon), (C,)."""
-        return self.scale / jt.sqrt(variance.reshape(-1) + self.epsilon)
-
-    def execute(self, x: jt.Var, activation: Activation = "none") -> jt.Var:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        mean, variance = self.statistics(x)
-        factor = self.factor(variance)
-        return scale_and_shift(x, mean.reshape(-1), factor, self.shift, activation)
+from models.layers.normalization import AffineBatchNorm
 
 
 class ConvNorm(nn.Module):
@@ -73,7 +50,7 @@ class ConvNorm(nn.Module):
         fan_out = rows * columns * (1 if depthwise else out_channels)
         shape = (out_channels, 1 if depthwise else in_channels, rows, columns)
         self.weight = init.gauss(shape, "float32", 0.0, (2.0 / fan_out) ** 0.5)
-        self.norm = ScaledBatchNorm(out_channels, epsilon)
+        self.norm = AffineBatchNorm(out_channels, epsilon)
         self.packed: packed.PackedConvolution | None = None
 
     def execute(self, x: jt.Var) -> jt.Var:

@@ -9,6 +9,7 @@ from jittor import init, nn
 
 from models.kernels import fused
 from models.kernels.reduction import broadcast_to_rows, mean_of_pixels, variance_of_pixels
+from models.kernels.scale_shift import Activation, scale_and_shift
 from models.layers.convolution import Feature
 from models.layouts.tabulated_feature import TabulatedFeature, gather
 
@@ -144,27 +145,26 @@ class BatchNorm(nn.Module):
 
 
 class AffineBatchNorm(BatchNorm):
-    """`BatchNorm` with a scale and a shift per channel, which start at 1 and 0."""
+    """`BatchNorm` with scale and shift per channel, and an activation.
 
-    def __init__(self, channels: int):
+    Ioffe and Szegedy 2015, algorithms 1 and 2. Scales start at 1, shifts at 0.
+    """
+
+    def __init__(self, channels: int, epsilon: float = EPSILON):
         super().__init__(channels)
+        self.epsilon = epsilon
         self.scale = jt.ones(channels)
         self.shift = jt.zeros(channels)
 
-    def execute(self, x: jt.Var, slope: float = 1.0) -> jt.Var:
-        """(N, C, H, W) -> (N, C, H, W); a leaky ReLU of `slope` follows, 1 for none, 0 for ReLU."""
+    def factor(self, variance: jt.Var) -> jt.Var:
+        """scale / sqrt(variance + epsilon), (C,)."""
+        return self.scale / jt.sqrt(variance.reshape(-1) + self.epsilon)
+
+    def execute(self, x: jt.Var, activation: Activation = "none") -> jt.Var:
+        """(N, C, H, W) -> (N, C, H, W)."""
         mean, variance = self.statistics(x)
-        factor = _reciprocal_deviation(variance)
-        if fused.available():
-            # A table with one column: the modulation of every pixel.
-            table = jt.zeros((1, 2 * x.shape[1], 1, 1))
-            index = jt.zeros((x.shape[0], *x.shape[2:]), "int32")
-            bias = jt.concat([self.scale - 1.0, self.shift])
-            return fused.Normalize(slope, index)(x, mean, factor, table, bias)
-        shape = (1, -1, 1, 1)
-        y = (x - broadcast_to_rows(mean, x)) * (factor * self.scale.reshape(shape))
-        y = y + broadcast_to_rows(self.shift.reshape(shape), x)
-        return y if slope == 1.0 else nn.leaky_relu(y, slope)
+        factor = self.factor(variance)
+        return scale_and_shift(x, mean.reshape(-1), factor, self.shift, activation)
 
 
 class ScaledNorm(nn.Module):

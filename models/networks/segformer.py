@@ -248,7 +248,7 @@ class MLPHead(nn.Module):
         """Maps (N, C, h, w), the first of size (H, W), -> logits (N, classes, H, W)."""
         size = (int(maps[0].shape[2]), int(maps[0].shape[3]))
         x = sum_resized(self._project(maps), size)  # (N, width, H, W)
-        x = self.norm(x, 0.0)
+        x = self.norm(x, "relu")
         if self.is_training() and self.dropout > 0:
             kept = (jt.rand((x.shape[0], x.shape[1], 1, 1)) >= self.dropout).float32()
             x = x * (kept * (1 / (1 - self.dropout)))

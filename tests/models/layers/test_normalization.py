@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.kernels import fused
+from models.kernels.scale_shift import Activation
 from models.layers.normalization import (
     AffineBatchNorm,
     BatchNorm,
@@ -77,8 +78,10 @@ def test_a_constant_image_is_zero() -> None:
     np.testing.assert_allclose(instance_norm(full(7, 2, 6, 5, 7)).numpy(), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("slope", [1.0, 0.0])
-def test_affine_batch_norm(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("activation", "slope"), [("none", 1.0), ("relu", 0.0)])
+def test_affine_batch_norm(
+    activation: Activation, slope: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = values(2, 6, 5, 7) * 2 + 1
     cotangent = values(2, 6, 5, 7, seed=1) + 0.5
     scale, shift = values(6, seed=2) + 1.5, values(6, seed=3)
@@ -93,13 +96,13 @@ def test_affine_batch_norm(slope: float, monkeypatch: pytest.MonkeyPatch) -> Non
         norm = AffineBatchNorm(6)
         norm.scale.update(values(6, seed=2) + 1.5)
         norm.shift.update(values(6, seed=3))
-        y = norm(x, slope)
+        y = norm(x, activation)
         of = {"x": x, "scale": norm.scale, "shift": norm.shift}
         results = {"y": y, **gradients((y * cotangent).sum(), of)}
         found.append(fetch(results | {"mean": norm.running_mean}))
         np.testing.assert_allclose(found[-1]["y"], expected, atol=1e-5)
         np.testing.assert_allclose(found[-1]["mean"], 0.1 * mean, atol=1e-6)
         norm.eval()
-        assert np.abs(norm(x, slope).numpy() - expected).max() > 0.1
+        assert np.abs(norm(x, activation).numpy() - expected).max() > 0.1
     for name, array in found[1].items():
         np.testing.assert_allclose(found[0][name], array, atol=2e-4, err_msg=name)
