@@ -96,38 +96,36 @@ def _neighbors(body: str, sign: str = "") -> str:
     return _NEIGHBORS.replace("SIGN", sign).replace("BODY", body)
 
 
-_SUM = """
-std::copy_n(in2_p, channels, sums.data());
-""" + _neighbors("for (int64 c = 0; c < channels; c++) sums[c] += taps[c] * in0_p[place + c];")
-_DEPTHWISE = f"""
-{_MAP}
+def _for_each_pixel(body: str) -> str:
+    """`body` for every pixel; `sums` (C,) is the result of the convolution there."""
+    add = _neighbors("for (int64 c = 0; c < channels; c++) sums[c] += taps[c] * in0_p[place + c];")
+    return f"""
 #pragma omp parallel for
 for (int64 row = 0; row < rows; row++) {{
     std::vector<float> sums(channels);
     const int64 y = row % height;
     for (int64 column = 0; column < width; column++) {{
-        {_SUM}
-        float* target = out0_p + (row * width + column) * channels;
-        for (int64 c = 0; c < channels; c++) target[c] = sums[c] * normal_cdf(sums[c]);
-    }}
-}}
-"""
-# out3 is the gradient of the convolution's result, which is computed once more.
-_DEPTHWISE_BACKWARD = f"""
-{_MAP}
-#pragma omp parallel for
-for (int64 row = 0; row < rows; row++) {{
-    std::vector<float> sums(channels);
-    const int64 y = row % height;
-    for (int64 column = 0; column < width; column++) {{
-        {_SUM}
+        std::copy_n(in2_p, channels, sums.data());
+        {add}
         const int64 pixel = (row * width + column) * channels;
         for (int64 c = 0; c < channels; c++) {{
-            const float slope = normal_cdf(sums[c]) + sums[c] * normal_density(sums[c]);
-            out3_p[pixel + c] = in3_p[pixel + c] * slope;
+            {body}
         }}
     }}
 }}
+"""
+
+
+_DEPTHWISE = _MAP + _for_each_pixel("out0_p[pixel + c] = sums[c] * normal_cdf(sums[c]);")
+# out3 is the gradient of the convolution's result, which is computed once more.
+_DEPTHWISE_BACKWARD = f"""
+{_MAP}
+{
+    _for_each_pixel(
+        "const float slope = normal_cdf(sums[c]) + sums[c] * normal_density(sums[c]);"
+        "out3_p[pixel + c] = in3_p[pixel + c] * slope;"
+    )
+}
 std::vector<float> totals({_PARTS} * 10 * channels);
 #pragma omp parallel for
 for (int64 part = 0; part < {_PARTS}; part++) {{
