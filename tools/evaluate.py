@@ -21,10 +21,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from data.classes import MAX_CLASSES
 from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run, match_files
@@ -33,14 +29,14 @@ from data.listing import stem_of
 from data.ownership import OutputFolder, output_file
 from data.reading import LayoutClasses
 from data.styles import read_style_table
-from metrics.features import (
-    FeatureNetwork,
-    FeatureSet,
-    efficientnet_input,
-    find_images,
-    inception_input,
-    measure_features,
+from inference.metric_networks import (
+    DIMENSIONS,
+    EFFICIENTNET,
+    INCEPTION,
+    load_network,
+    load_predictor,
 )
+from metrics.features import FeatureNetwork, FeatureSet, find_images, measure_features
 from metrics.frechet import frechet_distance
 from metrics.kernel import kernel_distance
 from metrics.predictions import Predictor, measure_masks
@@ -55,9 +51,7 @@ from runtime.progress import ProgressBar
 from runtime.start import start_jittor
 from training.run_folder import RunFolder
 
-EFFICIENTNET, INCEPTION = "EfficientNet-Lite0", "Inception v3"
 CLASS_FLAGS = ("classes", "unknown_label", "first_id")
-DIMENSIONS = {EFFICIENTNET: 1280, INCEPTION: 2048}
 # Names of the two distances on the features of a network. FID and KID are Inception's alone.
 DISTANCES = {EFFICIENTNET: ("FD-EffNet", "KD-EffNet x 1000"), INCEPTION: ("FID", "KID x 1000")}
 
@@ -125,47 +119,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = {"images": str(sources.root), "measures": [asdict(row) for row in rows]}
         folder.write({report.name: json.dumps(content, indent=1) + "\n"})
     return 0
-
-
-def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
-    """Load a feature network; Jittor has been started."""
-    import jittor as jt
-
-    from inference.synthesizer import prepare_networks
-    from weights.backbones import load_efficientnet, load_inception
-
-    network: Any
-    if name == EFFICIENTNET:
-        network, prepare = load_efficientnet(), efficientnet_input
-    else:
-        network, prepare = load_inception(expand(str(inception_weights))), inception_input
-    prepare_networks([network])
-
-    def pooled(batch: NDArray[np.float32]) -> NDArray[np.floating]:
-        with jt.no_grad():
-            features: NDArray[np.floating] = network.pooled(jt.array(batch)).numpy()
-        return features
-
-    return FeatureNetwork(name, DIMENSIONS[name], prepare, pooled)
-
-
-def load_predictor(path: Path) -> Predictor:
-    """Load a segmenter; Jittor has been started."""
-    import jittor as jt
-
-    from inference.synthesizer import prepare_networks
-    from models.networks.segformer import SMALLEST_SIDE
-    from weights.segmenters import load_segmenter
-
-    network = load_segmenter(path)
-    prepare_networks([network])
-
-    def segment(batch: NDArray[np.float32]) -> NDArray[np.int32]:
-        with jt.no_grad():
-            predicted: NDArray[np.int32] = network.segment(jt.array(batch)).numpy()
-        return predicted
-
-    return Predictor(network.classes, segment, SMALLEST_SIDE)
 
 
 def measure_distances(

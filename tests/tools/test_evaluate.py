@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from data.images import read_image
+from inference.metric_networks import DIMENSIONS, EFFICIENTNET, INCEPTION
 from metrics.features import FeatureNetwork
 from metrics.frechet import frechet_distance, statistics_of
 from metrics.kernel import squared_mmd
@@ -20,7 +21,7 @@ from options.groups import DataOptions, GeneratorOptions, LossOptions, TrainingO
 from options.train import RunOptions
 from tests.tiny import CLASSES, write_dataset
 from tools import evaluate
-from tools.evaluate import DIMENSIONS, EFFICIENTNET, INCEPTION, main
+from tools.evaluate import main
 
 Measures = dict[str, dict[str, Any]]
 

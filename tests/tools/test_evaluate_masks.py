@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.metric_networks import DIMENSIONS
 from metrics.features import FeatureNetwork
 from metrics.predictions import Predictor
 from options.groups import DataOptions, GeneratorOptions, LossOptions, TrainingOptions
 from options.train import RunOptions
 from tests.tiny import CLASSES, random_layout, write_dataset
 from tools import evaluate
-from tools.evaluate import DIMENSIONS, main
+from tools.evaluate import main
 
 Measures = dict[str, dict[str, Any]]
 SIZES = [(32, 48), (64, 96), (32, 48)]

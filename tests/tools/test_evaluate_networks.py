@@ -12,10 +12,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from data.transforms import resize_image
+from inference.metric_networks import DIMENSIONS, EFFICIENTNET, INCEPTION, load_network
 from runtime import ROOT
 from runtime.start import start_jittor
 from tools import evaluate
-from tools.evaluate import DIMENSIONS, EFFICIENTNET, INCEPTION, load_network, main
+from tools.evaluate import main
 from weights import backbones
 
 start_jittor("cpu")

@@ -1,0 +1,61 @@
+"""The networks that measure images, loaded and ready for inference.
+
+network = load_network(EFFICIENTNET, None)      # Jittor has been started
+predictor = load_predictor(Path("segmenter.safetensors"))
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.features import FeatureNetwork, efficientnet_input, inception_input
+from metrics.predictions import Predictor
+from options.paths import expand
+
+EFFICIENTNET, INCEPTION = "EfficientNet-Lite0", "Inception v3"
+DIMENSIONS = {EFFICIENTNET: 1280, INCEPTION: 2048}
+
+
+def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
+    """Load a feature network; Jittor has been started."""
+    import jittor as jt
+
+    from inference.synthesizer import prepare_networks
+    from weights.backbones import load_efficientnet, load_inception
+
+    network: Any
+    if name == EFFICIENTNET:
+        network, prepare = load_efficientnet(), efficientnet_input
+    else:
+        network, prepare = load_inception(expand(str(inception_weights))), inception_input
+    prepare_networks([network])
+
+    def pooled(batch: NDArray[np.float32]) -> NDArray[np.floating]:
+        with jt.no_grad():
+            features: NDArray[np.floating] = network.pooled(jt.array(batch)).numpy()
+        return features
+
+    return FeatureNetwork(name, DIMENSIONS[name], prepare, pooled)
+
+
+def load_predictor(path: Path) -> Predictor:
+    """Load a segmenter; Jittor has been started."""
+    import jittor as jt
+
+    from inference.synthesizer import prepare_networks
+    from models.networks.segformer import SMALLEST_SIDE
+    from weights.segmenters import load_segmenter
+
+    network = load_segmenter(path)
+    prepare_networks([network])
+
+    def segment(batch: NDArray[np.float32]) -> NDArray[np.int32]:
+        with jt.no_grad():
+            predicted: NDArray[np.int32] = network.segment(jt.array(batch)).numpy()
+        return predicted
+
+    return Predictor(network.classes, segment, SMALLEST_SIDE)
