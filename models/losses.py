@@ -7,6 +7,10 @@ from typing import Literal
 
 import jittor as jt
 
+from models.kernels import fused
+from models.kernels.class_probabilities import PixelSums, Term
+from models.layers.resampling import resize_bilinear
+
 GanLoss = Literal["hinge", "least_squares", "cross_entropy", "wasserstein"]
 VggDistance = Literal["l1", "cosine"]
 
@@ -120,6 +124,52 @@ def kl_loss(mean: jt.Var, log_variance: jt.Var) -> jt.Var:
     Kingma and Welling 2014, appendix B: -1/2 sum(1 + log_variance - mean^2 - exp(log_variance)).
     """
     return -0.5 * (1.0 + log_variance - mean * mean - jt.exp(log_variance)).sum()
+
+
+def segmentation_loss(logits: jt.Var, target: jt.Var, ignored: int | None = None) -> jt.Var:
+    """Cross entropy of logits that are resized bilinearly to the layout, averaged over pixels.
+
+    Long et al. 2015; at the size of the layout as in SegFormer's training (Xie et al. 2021).
+
+    Args:
+        logits: (N, K, h, w).
+        target: int32 (N, H, W) of ids 0..K-1, or `ignored`.
+        ignored: id of pixels without a loss; the mean is over the others, 0 if there are none.
+    """
+    if ignored is None:
+        return _pixel_sums(logits, target, "negative_log").sum() / target.numel()
+    kept = target != ignored  # (N, H, W)
+    labels = jt.ternary(kept, target, jt.full_like(target, -1))
+    sums = _pixel_sums(logits, labels, "negative_log")
+    return sums.sum() / jt.maximum(kept.float32().sum(), 1.0)
+
+
+def mask_probability_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
+    """-log m; m is the mean probability of the right class, a differentiable mask accuracy.
+
+    The contest's score is m * rest. Its logarithm is log m + log(rest): the gradient of m does not
+    depend on the rest, and is large if m is small.
+
+    Args:
+        logits: (N, K, h, w), resized bilinearly to the layout.
+        target: int32 (N, H, W) of ids 0..K-1.
+    """
+    probability = _pixel_sums(logits, target, "probability").sum() / target.numel()
+    return -jt.log(probability + 1e-12)  # finite if float32 rounds every probability to 0
+
+
+def _pixel_sums(logits: jt.Var, target: jt.Var, term: Term) -> jt.Var:
+    """Sums over the pixels of each image, (N,); pixels of an id outside 0..K-1 add 0."""
+    if fused.available():
+        return PixelSums(term)(logits, target)
+    classes, size = logits.shape[1], tuple(target.shape[1:])
+    x = resize_bilinear(logits, size)  # (N, K, H, W)
+    x = x - x.max(dim=1, keepdims=True).detach()
+    own = x.reindex(target.shape, ["i0", "@e0(i0,i1,i2)", "i1", "i2"], extras=[target])
+    log_p = own - jt.log(jt.exp(x).sum(dim=1))  # (N, H, W)
+    counts = jt.logical_and(target >= 0, target < classes).float32()
+    values = -log_p if term == "negative_log" else jt.exp(log_p)
+    return (values * counts).sum(dims=(1, 2))
 
 
 def _mean(terms: list[jt.Var]) -> jt.Var:

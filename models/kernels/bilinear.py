@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jittor as jt
 
-_HEADER = """
+HEADER = """
 #include <algorithm>
 #include <vector>
 struct Axis {  // of each target pixel: its two source pixels and the weight of the second
@@ -142,4 +142,4 @@ def classes_of(scores: jt.Var, size: tuple[int, int]) -> jt.Var:
 
 
 def _run(shape: tuple[int, ...], dtype: str, inputs: list[jt.Var], source: str) -> jt.Var:
-    return jt.code(shape, dtype, inputs, cpu_header=_HEADER, cpu_src=source)
+    return jt.code(shape, dtype, inputs, cpu_header=HEADER, cpu_src=source)

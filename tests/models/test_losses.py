@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from models import losses
+from models.kernels import fused
 from models.losses import GanLoss
 from tests.models.conftest import Record
 from tests.models.golden import check, fetch, gradients, inputs_of
-from tests.models.inputs import full, shape, values
+from tests.models.inputs import CLASSES, full, shape, values
 from tests.reference.goldens import load
 
 ROLES: dict[str, tuple[str, Callable[[list[jt.Var], GanLoss], jt.Var]]] = {
@@ -103,3 +104,59 @@ def test_the_perceptual_loss_of_equal_features_is_zero(distance: losses.VggDista
 
 def test_the_kl_of_a_standard_normal_is_zero() -> None:
     assert losses.kl_loss(full(0, 2, 16), full(0, 2, 16)).item() == 0
+
+
+SEGMENTATION_LOSSES: dict[str, Callable[[jt.Var, jt.Var], jt.Var]] = {
+    "all": losses.segmentation_loss,
+    "ignored": lambda logits, ids: losses.segmentation_loss(logits, ids, CLASSES),
+    "ignored_class": lambda logits, ids: losses.segmentation_loss(logits, ids, 2),
+    "mask_probability": losses.mask_probability_loss,
+}
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_segmentation_losses_as_published(
+    on_cpu: bool, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "available", lambda: on_cpu)
+    golden = load("segmentation_losses")
+    logits = inputs_of(golden)["logits"]
+    results = {}
+    for label, function in SEGMENTATION_LOSSES.items():
+        name = "labels_with_ignored" if label == "ignored" else "labels"
+        loss = function(logits, jt.array(golden.get(f"in/{name}")))
+        results[f"out/{label}"] = loss
+        results |= gradients(loss, {f"in.logits.{label}": logits})
+    record(check(golden, fetch(results)))
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_extreme_logits_give_finite_segmentation_losses(
+    on_cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "available", lambda: on_cpu)
+    array = np.zeros((2, CLASSES, 9, 13), np.float32)
+    array[:, 0], array[:, 1] = 1e4, -1e4
+    logits = jt.array(array)
+    for target, expected in ((0, [0.0, 0.0]), (1, [2e4, -np.log(1e-12)])):
+        ids = jt.array(np.full((2, 35, 50), target, np.int32))
+        both = [losses.segmentation_loss(logits, ids), losses.mask_probability_loss(logits, ids)]
+        assert [loss.item() for loss in both] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert all(np.isfinite(jt.grad(loss, logits).numpy()).all() for loss in both)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_logits_that_are_not_finite_give_a_loss_that_is_not(
+    on_cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "available", lambda: on_cpu)
+    logits = full(np.nan, 2, CLASSES, 9, 13)
+    ids = jt.array(np.zeros((2, 35, 50), np.int32))
+    assert not np.isfinite(losses.segmentation_loss(logits, ids).item())
+
+
+def test_the_segmentation_loss_is_0_if_every_pixel_is_ignored() -> None:
+    logits = values(2, CLASSES, 9, 13)
+    ids = jt.array(np.full((2, 35, 50), CLASSES, np.int32))
+    loss = losses.segmentation_loss(logits, ids, CLASSES)
+    assert loss.item() == 0 and not jt.grad(loss, logits).numpy().any()

@@ -1,4 +1,4 @@
-"""Goldens of SegFormer: training passes, both names and epsilons, and the head on other maps."""
+"""Goldens of SegFormer: training passes, names, epsilons, the head on other maps; its losses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import losses
 from .golden_case import CLASSES, Case, Destination, Results, Tensors, load_network, network_case
 from .segformer import Head, HuggingFace, SegFormer, standardize
 
@@ -107,3 +108,32 @@ def _head(destination: Destination) -> None:
         wanted=tuple(f"map.{index}" for index in range(4)),
         destination=destination,
     )
+
+
+IGNORED = CLASSES  # an id that is no class
+
+
+def segmentation_losses(destination: Destination) -> None:
+    """Cross entropy at the size of the labels, with and without an ignored id, and -log m."""
+    case = Case("segmentation_losses", {"ignored": IGNORED, "ignored_class": 2})
+    case.uniform("logits", (2, CLASSES, 9, 13), 3.0)
+    case.ids("labels", (2, 35, 50), CLASSES)
+    case.ids("labels_with_ignored", (2, 35, 50), CLASSES + 1)
+
+    def run(inputs: Tensors, state: Tensors) -> Results:
+        del state
+        results: Results = {}
+        for label in ("all", "ignored", "ignored_class", "mask_probability"):
+            logits = inputs["logits"].clone().requires_grad_()
+            labels = inputs["labels_with_ignored" if label == "ignored" else "labels"].long()
+            if label == "mask_probability":
+                loss = losses.mask_probability(logits, labels)
+            else:
+                index = case.golden.options.get(label, -100)
+                loss = losses.segmentation(logits, labels, ignore_index=index)
+            loss.backward()
+            results[f"out/{label}"] = loss.reshape(1)
+            results[f"grad/in.logits.{label}"] = logits.grad
+        return results
+
+    case.finish(run, destination)

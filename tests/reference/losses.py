@@ -1,4 +1,4 @@
-"""Losses of SPADE and TSIT as functions."""
+"""Losses of SPADE and TSIT, and of segmenters, as functions."""
 
 from __future__ import annotations
 
@@ -89,3 +89,17 @@ def l1(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """KL of N(mean, exp(log_variance)) from N(0, 1), summed over latents and batch."""
     return -0.5 * torch.sum(1 + log_variance - mean**2 - torch.exp(log_variance))
+
+
+def segmentation(
+    logits: torch.Tensor, labels: torch.Tensor, *, ignore_index: int = -100
+) -> torch.Tensor:
+    """Cross entropy of resized logits; the mean is over the pixels of other ids."""
+    resized = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(resized, labels, ignore_index=ignore_index)
+
+
+def mask_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-log of the mean probability of the right class, over the pixels of the batch."""
+    resized = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)
+    return -F.softmax(resized, dim=1).gather(1, labels[:, None]).mean().log()
