@@ -2,6 +2,7 @@
 
     bash train.sh                                               the demo dataset, schedule quick
     bash train.sh --data DIR --schedule main --name RUN         the contest's run
+    bash train.sh --data DIR --task segmentation --name RUN     a segmenter, to measure images with
     python train.py --input_path DIR --dry-run                  prints the plan and stops
 
 The same command again resumes where it stopped.
@@ -63,7 +64,7 @@ def run(options: RunOptions, schedule: Schedule, notes: Sequence[str] = ()) -> i
     check_precision(options.training.precision, backend, least_capability())
     outcome = train_run(options, schedule, backend.device)
     if outcome == 0 and rank == 0:
-        return finish(options, schedule)
+        return FINISH[options.data.task](options, schedule)
     return outcome
 
 
@@ -138,7 +139,20 @@ def train_run(options: RunOptions, schedule: Schedule, device: str) -> int:
     return 0
 
 
-def finish(options: RunOptions, schedule: Schedule) -> int:
+def finish_segmenter(options: RunOptions, schedule: Schedule) -> int:
+    """Print where the segmenter is, and what it is for."""
+    from training.run_folder import RunFolder
+
+    folder = RunFolder(options.training.results_path, str(options.training.name))
+    print(f"sample sheets: {folder.samples}")
+    print(
+        f"segmenter: {folder.segmenter_path}; to measure images with it: .venv/bin/python -m "
+        f"tools.evaluate --name RUN --segmenter {folder.segmenter_path}"
+    )
+    return 0
+
+
+def finish_images(options: RunOptions, schedule: Schedule) -> int:
     """Make the submission if the run is complete and its dataset has test data."""
     from data.content import find_dataset
     from inference.submission import plan_submission, submit
@@ -160,6 +174,13 @@ def finish(options: RunOptions, schedule: Schedule) -> int:
     )
     print(*plan.notes, sep="\n", end="\n" if plan.notes else "", flush=True)
     return submit(plan)
+
+
+FINISH = {
+    "synthesis": finish_images,
+    "translation": finish_images,
+    "segmentation": finish_segmenter,
+}
 
 
 def dry_run(options: RunOptions, schedule: Schedule) -> int:

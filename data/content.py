@@ -23,15 +23,18 @@ from data.folders import (
     STYLE,
     LayoutFolder,
     Pair,
+    PairFolder,
     Photo,
     find_content,
     find_pairs,
     find_test_layouts,
     find_unpaired,
 )
+from data.held_out import VALIDATION, find_validation_pairs, split_pairs
 from data.label_ids import recognize_first_id
 from data.listing import Unused, describe_unused
 from data.loader import Batch, BatchLoader
+from data.random_crops import CropRecipe
 from data.selections import (
     Missed,
     find_misses,
@@ -54,11 +57,13 @@ class CheckedItems:
     """The good items of a dataset, and the reports on all of its files.
 
     `items` are pairs, or the content photos of unpaired data, and `styles` the style photos.
+    `held_out` are pairs that a segmenter is measured on.
     """
 
     items: Sequence[Item]
     styles: Sequence[Photo]
     reports: Sequence[Report]
+    held_out: Sequence[Pair] = ()
 
     def require(self, bad_pair_limit: float, saved_at: Path) -> None:
         """Raise UserError if a report has more bad files than the limit."""
@@ -160,7 +165,6 @@ class Dataset(ABC):
             return next(iter(loader.epoch(0)))
 
 
-@final
 class PairedDataset(Dataset):
     """Layouts and their photos."""
 
@@ -208,10 +212,16 @@ class PairedDataset(Dataset):
         return select_pairs(items, selections_folder(self.root, own), subset)
 
     def check(self, cache_path: Path, progress: ShowProgress) -> CheckedItems:
+        report = self._check(self._found, self.noun, cache_path, progress)
+        return CheckedItems(report.good, (), [report])
+
+    def _check(
+        self, found: PairFolder, noun: str, cache_path: Path, progress: ShowProgress
+    ) -> Report:
         options = self.options
-        with progress("pairs", len(self.items)) as show:
-            report = check_pairs(
-                self._found,
+        with progress(noun, len(found.pairs)) as show:
+            return check_pairs(
+                found,
                 options.classes,
                 options.unknown_label,
                 options.workers,
@@ -221,7 +231,6 @@ class PairedDataset(Dataset):
                 size=(options.height, options.width),
                 cache_path=cache_path,
             )
-        return CheckedItems(report.good, (), [report])
 
     def describe(self) -> list[str]:
         lines = [f"would check {len(self.items)} pairs of {self.root}, {self._found.form}"]
@@ -236,6 +245,55 @@ class PairedDataset(Dataset):
         except UserError:
             return "test layouts"
         return None
+
+
+@final
+class SegmentationDataset(PairedDataset):
+    """Photos and their layouts, some of them held out (see `data.held_out`)."""
+
+    def __init__(self, options: DataOptions) -> None:
+        super().__init__(options)
+        self._validation = find_validation_pairs(self.root)
+
+    def select(self, items: Sequence[Item], own: Path, subset: str) -> Sequence[Item]:
+        return self._split(super().select(items, own, subset))[0]
+
+    def check(self, cache_path: Path, progress: ShowProgress) -> CheckedItems:
+        checked = super().check(cache_path, progress)
+        if self._validation is None:
+            return replace(checked, held_out=self._split(checked.items)[1])
+        cache_path = cache_path.with_stem(f"{cache_path.stem}_{VALIDATION}")
+        report = self._check(self._validation, "validation pairs", cache_path, progress)
+        return replace(checked, reports=[*checked.reports, report], held_out=report.good)
+
+    def describe(self) -> list[str]:
+        if self._validation is None:
+            count, total = len(self._split(self.items)[1]), len(self.items)
+            line = f"would hold out {count} of {total} pairs, to measure the accuracy"
+        else:
+            count = len(self._validation.pairs)
+            line = f"would measure the accuracy on {count} pairs of {self._validation.root}"
+        return [*super().describe(), line]
+
+    def loader(
+        self, items: Sequence[Item], styles: Sequence[Photo], *, batch_size: int, **settings: Any
+    ) -> BatchLoader:
+        options = self.options
+        crops = CropRecipe(
+            height=options.height,
+            width=options.width,
+            ignored=options.layout_classes,
+            min_scale=options.min_scale,
+            max_scale=options.max_scale,
+            max_class_share=options.max_class_share,
+            flip=options.flip,
+            color_jitter=options.color_jitter,
+        )
+        return super().loader(items, styles, batch_size=batch_size, crops=crops, **settings)
+
+    def _split(self, items: Sequence[Item]) -> tuple[list[Pair], list[Pair]]:
+        pairs = [item for item in items if isinstance(item, Pair)]
+        return split_pairs(pairs, 0.0 if self._validation else self.options.held_out)
 
 
 @final
@@ -300,7 +358,11 @@ class UnpairedDataset(Dataset):
         return None
 
 
-DATASETS: dict[str, type[Dataset]] = {"synthesis": PairedDataset, "translation": UnpairedDataset}
+DATASETS: dict[str, type[Dataset]] = {
+    "synthesis": PairedDataset,
+    "translation": UnpairedDataset,
+    "segmentation": SegmentationDataset,
+}
 
 
 def find_dataset(options: DataOptions) -> Dataset:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from data.classes import CONTEST_CLASSES
 from data.folders import Pair, Photo
+from data.images import read_image
 from data.labels import LabelError, read_instances
+from data.random_crops import CropRecipe, random_crop
 from data.reading import read_layout, read_photo
 from data.transforms import crop, flip, instance_edges, normalize, resize_layout
 from data.workers import InlinePool, ProcessPool
@@ -59,6 +61,7 @@ class _Recipe:
     seed: int
     unpaired: bool
     first_id: int
+    crops: CropRecipe | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class BatchLoader:
     repeats pairs if there are fewer.
     load_scale: pairs are resized to this multiple of the size, then cropped. Flip and crop depend
     on the seed, the epoch and the position in it, not on the number of workers.
+    crops: makes crops of random scale and color instead, of the photos at their own aspect ratios;
+    `flip` and `load_scale` have no effect then.
     styles: makes the loader unpaired. `pairs` are content photos then, and each position of the
     epoch gets one of `styles`, in repeated random permutations. Both photos are flipped and
     cropped independently.
@@ -114,6 +119,7 @@ class BatchLoader:
         world_size: int = 1,
         workers: int = 2,
         first_id: int = 0,
+        crops: CropRecipe | None = None,
     ) -> None:
         _check_range("pairs", len(pairs), 1)
         _check_range("height", height, 1)
@@ -142,6 +148,7 @@ class BatchLoader:
             seed,
             unpaired,
             first_id,
+            crops,
         )
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -359,6 +366,9 @@ class _Filler:
         """Return layout (H, W), photo (H, W, 3) and, with instances, edges (H, W)."""
         recipe = self._recipe
         rng = _generator(recipe.seed, epoch, _AUGMENT, position)
+        if recipe.crops is not None:
+            photo = read_image(pair.image_path)
+            return *self._crop(pair, photo, recipe.crops, rng), None
         height, width, flipped, top, left = self._sample_augmentation(rng)
         planes: list[NDArray[Any]] = [
             read_layout(
@@ -378,6 +388,25 @@ class _Filler:
             planes = [flip(plane) for plane in planes]
         edges = instance_edges(planes[2]) if recipe.instances else None
         return planes[0], planes[1], edges
+
+    def _crop(
+        self,
+        pair: Pair,
+        photo: NDArray[np.uint8],
+        crops: CropRecipe,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return layout (H, W) and photo (H, W, 3) of a random crop."""
+        recipe = self._recipe
+        layout = read_layout(
+            pair.label_path,
+            *photo.shape[:2],
+            classes=recipe.classes,
+            unknown_label=recipe.unknown_label,
+            first_id=recipe.first_id,
+        )
+        photo, layout = random_crop(photo, layout, crops, rng)
+        return layout, photo
 
     def _read_photo(self, photo: Photo, epoch: int, purpose: int, position: int) -> NDArray[Any]:
         rng = _generator(self._recipe.seed, epoch, purpose, position)

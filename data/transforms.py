@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _GRAY_LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 
@@ -42,14 +46,12 @@ def map_unknown(
     return np.where(layout == unknown_label, np.int32(classes), known)
 
 
-def flip(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def flip(array: NDArray[Scalar]) -> NDArray[Scalar]:
     """Flip (H, W, ...) left to right."""
     return array[:, ::-1]
 
 
-def crop(
-    array: NDArray[np.generic], top: int, left: int, height: int, width: int
-) -> NDArray[np.generic]:
+def crop(array: NDArray[Scalar], top: int, left: int, height: int, width: int) -> NDArray[Scalar]:
     """Crop (H, W, ...) to (height, width, ...).
 
     Raises ValueError if the window leaves the array.

@@ -47,7 +47,6 @@ def load_predictor(path: Path) -> Predictor:
     import jittor as jt
 
     from inference.synthesizer import prepare_networks
-    from models.networks.segformer import SMALLEST_SIDE
     from weights.segmenters import load_segmenter
 
     network = load_segmenter(path)
@@ -58,4 +57,4 @@ def load_predictor(path: Path) -> Predictor:
             predicted: NDArray[np.int32] = network.segment(jt.array(batch)).numpy()
         return predicted
 
-    return Predictor(network.classes, segment, SMALLEST_SIDE)
+    return Predictor(network.classes, segment, network.smallest_side)

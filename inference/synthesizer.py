@@ -175,11 +175,16 @@ def _to_pixels(image: jt.Var) -> NDArray[np.uint8]:
 
 def prepare_networks(networks: Iterable[nn.Module]) -> None:
     """Rearrange the weights of networks that only infer, for the fastest convolutions here."""
+    use_prepared_onednn()
+    for network in networks:
+        prepare_for_inference(network)
+
+
+def use_prepared_onednn() -> None:
+    """Let kernels on the CPU call the oneDNN that Jittor was started with."""
     backend = prepared()
     if backend is not None and backend.onednn is not None:
         use_onednn(str(backend.onednn.folder))
-    for network in networks:
-        prepare_for_inference(network)
 
 
 def load_synthesizer(

@@ -36,6 +36,8 @@ TRAIN_USAGE = """bash train.sh [FLAGS]        set up the environment once, then 
       the second model of the contest run
   bash train.sh --data DIR --task translation --name RUN
       translate the photos in DIR/content to the style of those in DIR/style
+  bash train.sh --data DIR --task segmentation --name RUN
+      train a segmenter on the pairs in DIR, to measure images with
 """
 TEST_USAGE = """bash test.sh --name RUN [FLAGS]        set up the environment once, then generate
        python test.py --input_path LABELS --output_path DIR [FLAGS]
@@ -54,7 +56,9 @@ TRAIN_EPILOG = (
     "values, except those that your own schedule file sets. " + EPILOG
 )
 # The help starts with the flags that most runs set.
-HELP_ORDER = ("training", "data", "generator", "discriminator", "loss", "optimizer")
+HELP_ORDER = (
+    "training", "data", "generator", "discriminator", "loss", "segmenter", "optimizer",
+)  # fmt: skip
 
 # Flags of a single run; a schedule is shared by many runs.
 NOT_IN_SCHEDULES = ("input_path", "name", "schedule", "phase", "results_path", "dry_run")
@@ -368,7 +372,9 @@ def _derive_name(options: RunOptions, schedule: Schedule) -> str:
         path = Path(options.data.input_path)
         data = path.name if path.name not in ("", "..") else path.resolve().name
     parts = [_shorten(re.sub(r"[^\w.-]+", "-", part).strip("-.")) for part in (data, schedule.name)]
-    return "-".join([parts[0] or "data", parts[1] or "schedule", options.generator.generator])
+    segments = options.data.task == "segmentation"
+    network = options.segmenter.encoder if segments else options.generator.generator
+    return "-".join([parts[0] or "data", parts[1] or "schedule", network])
 
 
 def _shorten(part: str) -> str:

@@ -256,16 +256,20 @@ def read_json(text: str, source: str) -> Any:
 
 
 def read_groups(tree: Any, groups: Mapping[str, type]) -> tuple[dict[str, Any], list[str]]:
-    """Read nested dictionaries into dataclasses, group -> instance; also returns the faults."""
+    """Read nested dictionaries into dataclasses, group -> instance; also returns the faults.
+
+    A group may be missing if files may omit each of its fields.
+    """
     if not isinstance(tree, Mapping):
         return {}, [f"the file holds {type(tree).__name__}, not an object of groups"]
     faults = [f"unknown group {name}" for name in tree if name not in groups]
     read: dict[str, Any] = {}
     for group, cls in groups.items():
-        if group not in tree:
+        optional = all(option.optional_in_files for option in option_fields(cls))
+        if group not in tree and not optional:
             faults.append(f"missing group {group}")
             continue
-        values, group_faults = read_fields(tree[group], cls, f"{group}.")
+        values, group_faults = read_fields(tree.get(group, {}), cls, f"{group}.")
         faults += group_faults
         if not group_faults:
             read[group] = cls(**values)

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Task: TypeAlias = Literal["synthesis", "translation"]
-# The input that an image is generated from.
+Task: TypeAlias = Literal["synthesis", "translation", "segmentation"]
+# The input that an image is generated from; of a segmenter, the target.
 ContentKind: TypeAlias = Literal["layout", "photo"]
-CONTENT_KINDS: dict[Task, ContentKind] = {"synthesis": "layout", "translation": "photo"}
+CONTENT_KINDS: dict[Task, ContentKind] = {
+    "synthesis": "layout",
+    "translation": "photo",
+    "segmentation": "layout",
+}
 # Source of the style: none, a latent vector (of the encoder, or noise), or a photo.
 StyleKind: TypeAlias = Literal["none", "vector", "photo"]
 
@@ -123,6 +127,8 @@ PUBLISHED_TASKS: dict[str, dict[str, Any]] = {
         "lambda_feature": 1.0,
         "lambda_vgg": 1.0,
     },
+    # Xie et al. 2021, section 4.1
+    "segmentation": {"beta1": 0.9, "beta2": 0.999, "ema_decay": 0.0},
 }
 
 

@@ -42,10 +42,17 @@ def _is_synthesis(run: Any) -> bool:
     return run.data.task == "synthesis"
 
 
+def _has_layouts(run: Any) -> bool:
+    return run.data.content_kind == "layout"
+
+
 _ENCODERS = generators_with("style_encoder")
 _STREAMS = generators_with("style_stream")
 _NORMS = generators_with("norm_choice")
 SYNTHESIS = Need("--task synthesis", _is_synthesis)
+LAYOUTS = Need("--task synthesis or segmentation", _has_layouts)
+SEGMENTATION = Need("--task segmentation", lambda run: run.data.task == "segmentation")
+GAN = Need("--task synthesis or translation", lambda run: run.data.task != "segmentation")
 ENCODER = Need(
     f"--generator {_list(_ENCODERS)}, and --task synthesis",
     lambda run: _one_of(_ENCODERS)(run) and _is_synthesis(run),
@@ -65,6 +72,9 @@ STYLE_STREAM = Need(
 )
 NORM_CHOICE = Need(f"--generator {_list(_NORMS)}", _one_of(_NORMS))
 VGG = Need("--lambda-vgg above 0", lambda run: run.loss.lambda_vgg > 0)
+TRANSFORMER = Need(
+    "--encoder mit_b0, mit_b1 or mit_b2", lambda run: run.segmenter.encoder.startswith("mit_")
+)
 GPU = Need("--device cuda", lambda run: run.training.device != "cpu")
 
 
@@ -75,7 +85,8 @@ class DataOptions:
     task: Task = option(  # noqa: RUF009 the alias hides a Literal
         "synthesis",
         "synthesis generates photos from layouts; translation (tsit) transfers the photos in "
-        "DIR/content to the style of the unpaired photos in DIR/style",
+        "DIR/content to the style of the unpaired photos in DIR/style; segmentation predicts "
+        "layouts of photos, to measure images with",
         optional_in_files=True,
     )
     input_path: str | None = option(
@@ -93,7 +104,7 @@ class DataOptions:
         "number of classes; label ids are 0..classes-1",
         minimum=1,
         maximum=65535,
-        needs=SYNTHESIS,
+        needs=LAYOUTS,
     )
     unknown_label: int | None = option(
         None,
@@ -101,7 +112,7 @@ class DataOptions:
         minimum=0,
         maximum=65535,
         metavar="ID",
-        needs=SYNTHESIS,
+        needs=LAYOUTS,
     )
     first_id: int | None = option(
         None,
@@ -110,7 +121,7 @@ class DataOptions:
         minimum=0,
         maximum=65535,
         metavar="ID",
-        needs=SYNTHESIS,
+        needs=LAYOUTS,
         optional_in_files=True,
     )
     instances: bool = option(
@@ -132,7 +143,7 @@ class DataOptions:
         maximum=1.0,
         metavar="FRACTION",
         resume="free",
-        needs=SYNTHESIS,
+        needs=LAYOUTS,
         optional_in_files=True,
     )
     flip: bool = option(True, "flip pairs horizontally at random")
@@ -142,6 +153,50 @@ class DataOptions:
         minimum=1.0,
         maximum=4.0,
         metavar="FACTOR",
+        needs=GAN,
+    )
+    held_out: float = option(
+        0.1,
+        "fraction of the pairs, 0 to 0.9, that measure the accuracy and are not trained on; pairs "
+        "in DIR/val replace them",
+        minimum=0.0,
+        maximum=0.9,
+        metavar="FRACTION",
+        needs=SEGMENTATION,
+        optional_in_files=True,
+    )
+    min_scale: float = option(
+        0.5,
+        "least random scale: the shorter side of a photo over that of the crop",
+        minimum=0.1,
+        maximum=4.0,
+        metavar="FACTOR",
+        needs=SEGMENTATION,
+        optional_in_files=True,
+    )
+    max_scale: float = option(
+        2.0,
+        "greatest random scale",
+        minimum=0.1,
+        maximum=8.0,
+        metavar="FACTOR",
+        needs=SEGMENTATION,
+        optional_in_files=True,
+    )
+    max_class_share: float = option(
+        0.75,
+        "share of a crop, 0 to 1, that one class may have; ten crops are tried",
+        above=0.0,
+        maximum=1.0,
+        metavar="FRACTION",
+        needs=SEGMENTATION,
+        optional_in_files=True,
+    )
+    color_jitter: bool = option(
+        True,
+        "random brightness, contrast, saturation and hue",
+        needs=SEGMENTATION,
+        optional_in_files=True,
     )
     epoch_images: int | None = option(
         None,
@@ -287,8 +342,65 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
+class SegmenterOptions:
+    """Segmenter, and its optimizer AdamW."""
+
+    encoder: Literal["efficientnet_lite0", "mit_b0", "mit_b1", "mit_b2"] = option(
+        "efficientnet_lite0",
+        "efficientnet_lite0, pretrained on ImageNet, comes with the requirements; mit_b0 to mit_b2 "
+        "are SegFormer",
+        optional_in_files=True,
+    )
+    encoder_weights: str | None = option(
+        None,
+        "mit_b*.pth, pretrained on ImageNet; without it the encoder starts at random",
+        metavar="FILE",
+        resume="free",
+        needs=TRANSFORMER,
+        optional_in_files=True,
+    )
+    drop_path: float = option(
+        0.1,
+        "probability that training skips the last block of the encoder",
+        minimum=0.0,
+        below=1.0,
+        metavar="RATE",
+        needs=TRANSFORMER,
+        resume="logged",
+        optional_in_files=True,
+    )
+    warmup_steps: int = option(
+        1500,
+        "steps over which the learning rate rises; then it falls linearly to 0 over each phase",
+        minimum=0,
+        maximum=MOST,
+        metavar="N",
+        resume="logged",
+        optional_in_files=True,
+    )
+    head_factor: float = option(
+        10.0,
+        "learning rate of the head over that of the encoder",
+        above=0.0,
+        maximum=1000.0,
+        metavar="FACTOR",
+        resume="logged",
+        optional_in_files=True,
+    )
+    weight_decay: float = option(
+        0.01,
+        "weight decay of AdamW, not of norms",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="DECAY",
+        resume="logged",
+        optional_in_files=True,
+    )
+
+
+@dataclass(frozen=True)
 class OptimizerOptions:
-    """Adam and the generator EMA; the schedule sets the learning rates."""
+    """Adam and the EMA of the weights; the schedule sets the learning rates."""
 
     beta1: float = option(0.0, "Adam's first decay rate", minimum=0.0, below=1.0)
     beta2: float = option(0.9, "Adam's second decay rate", minimum=0.0, below=1.0, resume="logged")
@@ -296,6 +408,7 @@ class OptimizerOptions:
         True,
         "two time-scale update rule: generator at half the learning rate, discriminator at twice",
         resume="logged",
+        needs=GAN,
     )
     ema_decay: float = option(
         0.999,
@@ -318,7 +431,7 @@ class TrainingOptions:
     )
     schedule: str = option(
         "quick",
-        "quick, main, aux, pix2pixhd, translation, or the path of a schedule file",
+        "quick, main, aux, pix2pixhd, translation, segmenter, or the path of a schedule file",
         metavar="NAME",
         resume="free",
     )

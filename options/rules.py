@@ -18,6 +18,8 @@ def no_effect(option: Option, value: Any, need: str) -> UserError:
 def check_task(data: DataOptions, generator: GeneratorOptions) -> None:
     """Check that the generator fits the task; translation starts from noise."""
     task = data.task
+    if task == "segmentation":
+        return
     if task not in generator.spec.tasks:
         names = [name for name, spec in GENERATORS.items() if task in spec.tasks]
         raise UserError(
@@ -84,6 +86,15 @@ def check_depth(
             f"--discriminator-layers {layers}: expected {patch} pixels per side for the smallest "
             f"discriminator, got {smallest} ({height} x {width} with --discriminator-scales "
             f"{scales}). Lower either flag"
+        )
+
+
+def check_scales(data: DataOptions) -> None:
+    """Check that the range of random scales is not empty."""
+    if data.min_scale > data.max_scale:
+        raise UserError(
+            f"--max-scale: expected {data.min_scale:g} (--min-scale) or more, got "
+            f"{data.max_scale:g}. Raise it, or lower --min-scale"
         )
 
 

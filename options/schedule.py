@@ -37,7 +37,10 @@ STAGE_COLUMN = "stage"
 STAGES = ("all", *dict.fromkeys(part for spec in GENERATORS.values() for part in spec.stages))
 FOLDER = Path(__file__).parent / "schedules"
 # Task -> name of a built-in schedule -> name of the one that replaces it.
-ALIASES_BY_TASK = {"translation": {"quick": "quick_translation"}}
+ALIASES_BY_TASK = {
+    "translation": {"quick": "quick_translation"},
+    "segmentation": {"quick": "quick_segmenter"},
+}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from options.errors import UserError
 from options.fields import (
+    Need,
     Option,
     describe_table,
     faults_error,
@@ -21,14 +22,17 @@ from options.fields import (
     read_json,
 )
 from options.groups import (
+    GAN,
+    SEGMENTATION,
     DataOptions,
     DiscriminatorOptions,
     GeneratorOptions,
     LossOptions,
     OptimizerOptions,
+    SegmenterOptions,
     TrainingOptions,
 )
-from options.rules import check_depth, check_name, check_style, check_task, no_effect
+from options.rules import check_depth, check_name, check_scales, check_style, check_task, no_effect
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class RunOptions:
     generator: GeneratorOptions = field(default_factory=GeneratorOptions)
     discriminator: DiscriminatorOptions = field(default_factory=DiscriminatorOptions)
     loss: LossOptions = field(default_factory=LossOptions)
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
@@ -51,18 +56,23 @@ class RunOptions:
             option, value = RUN_FIELDS[name], self.get(name)
             if value != option.default:
                 raise no_effect(option, value, need)
-        check_depth(self.data, self.generator, self.discriminator)
-        check_style(self.generator)
+        if self.data.task == "segmentation":
+            check_scales(self.data)
+        else:
+            check_depth(self.data, self.generator, self.discriminator)
+            check_style(self.generator)
         check_name(self.training.name)
         return self
 
     def unused(self) -> dict[str, str]:
         """The fields without effect next to the others, each with the flags that it needs."""
-        return {
-            name: option.needs.flags
-            for name, option in RUN_FIELDS.items()
-            if option.needs is not None and not option.needs.holds(self)
-        }
+        unmet = {}
+        for name, option in RUN_FIELDS.items():
+            for need in (GROUP_NEEDS.get(option.group), option.needs):
+                if need is not None and not need.holds(self):
+                    unmet[name] = need.flags
+                    break
+        return unmet
 
     def get(self, name: str) -> Any:
         """The value of the field `name`, whichever group it is in."""
@@ -93,8 +103,11 @@ class RunOptions:
         return cls.from_dict(read_json(text, source), source)
 
     def describe(self) -> str:
-        """An aligned table of every option, with the default of each value that differs."""
-        return describe_table([(option, self.get(name)) for name, option in RUN_FIELDS.items()])
+        """An aligned table of the task's options, with the default of each value that differs."""
+        groups = [g for g in RUN_GROUPS if g not in GROUP_NEEDS or GROUP_NEEDS[g].holds(self)]
+        return describe_table(
+            [(o, self.get(name)) for name, o in RUN_FIELDS.items() if o.group in groups]
+        )
 
 
 RUN_GROUPS: dict[str, type] = {
@@ -102,8 +115,16 @@ RUN_GROUPS: dict[str, type] = {
     "generator": GeneratorOptions,
     "discriminator": DiscriminatorOptions,
     "loss": LossOptions,
+    "segmenter": SegmenterOptions,
     "optimizer": OptimizerOptions,
     "training": TrainingOptions,
+}
+# Groups without effect in some tasks.
+GROUP_NEEDS: dict[str, Need] = {
+    "generator": GAN,
+    "discriminator": GAN,
+    "loss": GAN,
+    "segmenter": SEGMENTATION,
 }
 RUN_FIELDS: dict[str, Option] = {
     option.name: option for cls in RUN_GROUPS.values() for option in option_fields(cls)

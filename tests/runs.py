@@ -103,7 +103,8 @@ def read_stats(options: RunOptions) -> list[dict[str, Any]]:
 
 def read_losses(options: RunOptions) -> list[tuple[int, dict[str, float]]]:
     """(step, losses) of every step."""
-    return [(record["step"], record["losses"]) for record in read_stats(options)]
+    records = read_stats(options)
+    return [(record["step"], record["losses"]) for record in records if "losses" in record]
 
 
 def last_state(options: RunOptions) -> State:

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from training.plan import Progress
 from training.run_folder import RunFolder, cut_stats
 
 FLUSH_SECONDS = 30.0  # between two flushes of TensorBoard events
@@ -101,6 +102,17 @@ class Log:
                 f"{place}  step {record['step']}  {describe_losses(record['losses'])}  "
                 f"{record['images_per_second']:.2f} images/s  {describe_time(seconds_left)} left"
             )
+
+    def measures(self, progress: Progress, values: Mapping[str, float]) -> None:
+        """Write measures of a step, by name, to stats.jsonl and TensorBoard."""
+        if self.silent or self.folder is None:
+            return
+        record = {"epoch": progress.last_epoch, "step": progress.step, "measures": dict(values)}
+        line = json.dumps(record, allow_nan=False, separators=(",", ":"))
+        self._append(self.folder.stats_path, line + "\n")
+        if self._events is not None:
+            named = {f"measure/{name}": value for name, value in values.items()}
+            self._events.add(named, progress.step)
 
     def close(self) -> None:
         """Close the bar and the files."""

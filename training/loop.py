@@ -22,15 +22,13 @@ from inference.synthesizer import MethodFactory, to_content
 from models.gans import create_method
 from runtime.stop import Stopped, StopRequest, stop_on_signal
 from training import distributed
-from training.checkpoint import check_checkpoint_space, save_generator, save_state
+from training.checkpoint import check_checkpoint_space, save_state
 from training.log import Log, Speed, describe_time, memory_mb
 from training.loss_scale import GradientOverflow
 from training.plan import PlannedPhase, Progress
 from training.preflight import Preparation
 from training.run_folder import describe_environment
-from training.sample_sheets import SampleSheets
-from training.trainer import Trainer
-from training.vgg import load_vgg
+from training.tasks import Task, create_task
 from weights.finite import count_not_finite, describe_not_finite
 
 
@@ -49,8 +47,8 @@ def train(
     """
     options = preparation.options
     jt.set_global_seed(derive_seed(options.training.seed, "weights"), different_seed_for_mpi=False)
-    vgg, vgg_digest = load_vgg(options.loss, preparation.state, log)
-    trainer = Trainer(create(options, vgg), options)
+    task = create_task(preparation, log, create)
+    trainer = task.trainer
     if preparation.state is not None:
         preparation.state.load_into(trainer)
     trainer.broadcast()
@@ -59,7 +57,7 @@ def train(
         _record_start(preparation, device)
     _log_start(preparation, log)
     with stop_on_signal() as stop:
-        run = _Run(preparation, trainer, log, stop, {"vgg": vgg_digest})
+        run = _Run(preparation, task, log, stop)
         try:
             run.train()
         finally:
@@ -73,20 +71,18 @@ class _Run:
     def __init__(
         self,
         preparation: Preparation,
-        trainer: Trainer,
+        task: Task,
         log: Log,
         stop: StopRequest,
-        extra: Mapping[str, str | None],
     ) -> None:
         self.preparation = preparation
         self.options = preparation.options
         self.folder = preparation.folder
-        self.trainer = trainer
+        self.task = task
+        self.trainer = task.trainer
         self.log = log
         self.stop = stop
-        self.extra = extra
         self.writer = distributed.rank() == 0
-        self.samples = SampleSheets(preparation, trainer, log) if self.writer else None
         self.progress = preparation.progress
         self.saved_step = preparation.progress.step if preparation.state else -1
         self.saved_at = self.ticked_at = time.monotonic()
@@ -106,8 +102,8 @@ class _Run:
                     for batch in batches:
                         self.step(planned, batch)
                 self.save()
-                self.render_samples()
-                # A signal during saving or rendering: the next phase is not begun.
+                self.task.report(self.progress)
+                # A signal during saving or reporting: the next phase is not begun.
                 if distributed.sync_losses({}, self.stop.asked)[1]:
                     raise self.stopped()
         except BaseException as error:
@@ -134,14 +130,15 @@ class _Run:
         """Train one step, then log, sample, save and stop if it is time."""
         step = self.progress.step + 1
         self.consistent = False
-        losses = self.train_on(batch, planned.phase.learning_rate, step)
+        learning_rate = self.task.learning_rate(planned, self.progress)
+        losses = self.train_on(batch, learning_rate, step)
         losses, stopping = distributed.sync_losses(losses, self.stop.asked)
         self.check_losses(losses, planned, step)
         self.advance(planned)
         self.consistent = True
-        self.log_step(planned, losses)
+        self.log_step(planned, losses, learning_rate)
         if step % self.options.training.sample_every == 0:
-            self.render_samples()
+            self.task.report(self.progress)
         minutes = (time.monotonic() - self.saved_at) / 60
         if stopping or minutes >= self.options.training.checkpoint_minutes:
             self.save()
@@ -180,8 +177,8 @@ class _Run:
         folder = self.folder.checkpoints
         try:
             # The state last: a run with a complete state has the snapshot of the same step.
-            save_generator(folder, self.trainer, self.options, self.progress, ends)
-            save_state(folder, self.trainer, self.progress, self.extra)
+            self.task.save_snapshot(self.progress, ends)
+            save_state(folder, self.trainer, self.progress, self.task.digests)
         except OSError as error:
             self.consistent = False  # so that it is not tried again on the way out
             raise TrainingFailed(
@@ -203,11 +200,6 @@ class _Run:
         # Without runtime.supervise, Ctrl-C in a terminal also ends the compilers that a step may
         # wait for: then the step has failed, and is repeated by the next start.
         raise self.stopped() from error
-
-    def render_samples(self) -> None:
-        """Save the sample sheet of this step, in the process that writes."""
-        if self.samples is not None:
-            self.samples.render(self.progress)
 
     def begin_phase(self, planned: PlannedPhase) -> None:
         """Set the stage of the phase, and log what it trains."""
@@ -250,7 +242,9 @@ class _Run:
                     f"{self.progress.epoch}). {self.last_checkpoint()}"
                 )
 
-    def log_step(self, planned: PlannedPhase, losses: Mapping[str, float]) -> None:
+    def log_step(
+        self, planned: PlannedPhase, losses: Mapping[str, float], learning_rate: float
+    ) -> None:
         """Update the progress bar, and write a record every --log-every steps."""
         progress, phase = self.progress, planned.phase
         place = f"phase {phase.name}  epoch {progress.last_epoch}/{planned.epochs[-1]}"
@@ -263,7 +257,7 @@ class _Run:
             "epoch": progress.last_epoch,
             "step": progress.step,
             "losses": losses,
-            "learning_rate": phase.learning_rate,
+            "learning_rate": learning_rate,
             **{f"{side}_loss_scale": s.value for side, s in self.trainer.scales.items()},
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(rate, 3),

@@ -1,4 +1,4 @@
-"""Adam, as in PyTorch, for the generator or the discriminator.
+"""Adam and AdamW, as in PyTorch.
 
 adam = Adam(dict(method.generator_parameters()), beta1=0.0, beta2=0.9)
 adam.step(loss, learning_rate=2e-4)
@@ -73,9 +73,17 @@ class Adam:
         jt.flags.node_order = 1
         try:
             for (name, parameter), gradient in zip(moved.items(), gradients, strict=True):
-                self._update(name, parameter, gradient, factor, rate, epsilon)
+                self._decay(name, parameter, learning_rate)
+                self._update(name, parameter, gradient, factor, self._rate_of(name, rate), epsilon)
         finally:
             jt.flags.node_order = 0
+
+    def _rate_of(self, name: str, rate: float) -> float:
+        """The rate of one parameter, given the optimizer's."""
+        return rate
+
+    def _decay(self, name: str, parameter: jt.Var, learning_rate: float) -> None:
+        """Change a parameter before the update."""
 
     def _update(
         self,
@@ -111,6 +119,40 @@ class Adam:
         """The flat moments: `second.<name>`, and `first.<name>` unless beta1 is 0."""
         state = {f"second.{name}": var for name, var in self.second.items()}
         return state | {f"first.{name}": var for name, var in self.first.items()}
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+    p = (1 - factor * learning_rate * decay) p before Adam's update with factor * learning_rate, as
+    torch.optim.AdamW does.
+
+    Args:
+        decays: decay of each parameter.
+        factors: factor of each parameter.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, jt.Var],
+        *,
+        beta1: float,
+        beta2: float,
+        decays: Mapping[str, float],
+        factors: Mapping[str, float],
+    ) -> None:
+        super().__init__(parameters, beta1=beta1, beta2=beta2)
+        self.decays, self.factors = dict(decays), dict(factors)
+
+    def _rate_of(self, name: str, rate: float) -> float:
+        return self.factors[name] * rate
+
+    def _decay(self, name: str, parameter: jt.Var, learning_rate: float) -> None:
+        if self.decays[name]:
+            kept = 1 - self.factors[name] * learning_rate * self.decays[name]
+            # Flat, as in `_update`: one kernel for all shapes.
+            shrunk = parameter.reshape(-1).detach() * kept
+            parameter.update(shrunk.reshape(parameter.shape))
 
 
 def _are_finite(gradients: list[jt.Var]) -> bool:

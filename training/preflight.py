@@ -92,7 +92,8 @@ def check_inputs(options: RunOptions, schedule: Schedule, processes: int) -> lis
     phases = phases_to_run(schedule, progress, options.training.phase)
     check_batch_sizes(phases, processes)
     loss = options.loss
-    if not (loss.lambda_gan or loss.lambda_feature or loss.lambda_vgg or loss.lambda_l1):
+    weights = (loss.lambda_gan, loss.lambda_feature, loss.lambda_vgg, loss.lambda_l1)
+    if "lambda_gan" not in options.unused() and not any(weights):
         raise UserError(
             "--lambda-gan, --lambda-feature, --lambda-vgg and --lambda-l1: expected at least one "
             "above 0, got 0 for all. Set one of them above 0"

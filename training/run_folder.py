@@ -55,6 +55,10 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def segmenter_path(self) -> Path:
+        return self.path / "segmenter.safetensors"
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples"
 

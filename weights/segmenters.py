@@ -1,11 +1,12 @@
-"""Segmenters in a file: SegFormer with its classes, its norms and the colors that it expects.
+"""Segmenters in a file: SegFormer, or the small one on EfficientNet-Lite0.
 
     network = load_segmenter(Path("segmenter.safetensors"))     # in evaluation mode
-    network = pretrained_segmenter(Path("mit_b0.pth"), classes=29)
+    save_segmenter(Path("copy.safetensors"), network)
 
-A safetensors file with the network's own names. Its metadata: `format`; `network`, "segformer";
-`variant`, such as "B0"; `classes`; `norms`, whose epsilons the layer norms have; `mean` and
-`deviation` of red, green and blue in 0..255. Widths and depths follow from the shapes.
+A safetensors file with the network's own names. Its metadata: `format`; `network`, "segformer" or
+"efficientnet_lite0"; `classes`. Those of a SegFormer, too: `variant`, such as "B0"; `norms`, whose
+epsilons the layer norms have; `mean` and `deviation` of red, green and blue in 0..255. Widths and
+depths follow from the shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,16 +23,22 @@ from options.errors import UserError
 from weights.file_kind import weights_kind
 from weights.finite import require_finite
 from weights.published_names import HUGGING_FACE
-from weights.recognize import NETWORK_FORMAT, Part, read_parts
-from weights.safetensors_file import read_metadata, read_tensors, write_tensors
+from weights.recognize import Part
+from weights.safetensors_file import Tensor, read_metadata, read_tensors, write_tensors
 from weights.segformer_names import STAGES
 from weights.state_dicts import Arrays
 from weights.variables import assign_arrays
 
 if TYPE_CHECKING:
+    import jittor as jt
+
+    from models.networks.lite_segmenter import LiteSegmenter
     from models.networks.segformer import Convention, SegFormer, SegFormerShape
 
+    SegmenterNetwork: TypeAlias = SegFormer | LiteSegmenter
+
 SEGMENTER_FORMAT = "jittor-landscape segmenter 1"
+LITE = "efficientnet_lite0"
 KEPT = "kept."  # arrays that the network never reads, for the way back to published files
 
 
@@ -72,19 +79,46 @@ class Segmenter:
         return network
 
 
-def load_segmenter(path: Path) -> SegFormer:
-    """Load a segmenter in evaluation mode. Raises UserError as `read_segmenter` and `create`."""
+def load_segmenter(path: Path) -> SegmenterNetwork:
+    """Load a segmenter of any kind in evaluation mode.
+
+    Raises UserError as `read_segmenter` and `create`.
+    """
+    metadata = _read_metadata(path)
+    if metadata.get("network") == LITE:
+        return _load_lite(path, metadata)
     return read_segmenter(path).create()
 
 
-def save_segmenter(path: Path, network: SegFormer) -> None:
-    """Write a segmenter, atomically."""
-    arrays = {name: var.numpy() for name, var in network.state_dict().items()}
+def _load_lite(path: Path, metadata: Mapping[str, str]) -> LiteSegmenter:
+    from models.networks.lite_segmenter import LiteSegmenter
+
+    arrays, _ = read_tensors(path)
+    require_finite(arrays, path)
+    network = LiteSegmenter(classes=_read_classes(metadata, path))
+    assign_arrays(network.state_dict(), arrays, str(path))
+    network.eval()
+    return network
+
+
+def save_segmenter(
+    path: Path, network: SegmenterNetwork, values: Mapping[str, jt.Var] | None = None
+) -> int:
+    """Write a segmenter, atomically; returns the checksum of the file.
+
+    values: variables that replace those of the network, such as an average.
+    """
+    from models.networks.lite_segmenter import LiteSegmenter
+
+    arrays: dict[str, Tensor] = {**network.state_dict(), **(values or {})}
+    if isinstance(network, LiteSegmenter):
+        metadata = {"format": SEGMENTER_FORMAT, "network": LITE, "classes": str(network.classes)}
+        return write_tensors(path, arrays, metadata)
     encoder = network.encoder
     metadata = segmenter_metadata(
         network.shape, network.classes, encoder.norms, encoder.mean, encoder.deviation
     )
-    write_tensors(path, arrays, metadata)
+    return write_tensors(path, arrays, metadata)
 
 
 def segmenter_metadata(
@@ -107,23 +141,12 @@ def segmenter_metadata(
 
 
 def read_segmenter(path: Path) -> Segmenter:
-    """Read a segmenter.
+    """Read a SegFormer.
 
-    Raises UserError if the file is no segmenter, cut short or damaged, or if its weights are not
+    Raises UserError if the file is no SegFormer, cut short or damaged, or if its weights are not
     finite.
     """
-    if weights_kind(path) != "safetensors":
-        raise UserError(
-            f"{path}: expected a segmenter, got a file of PyTorch or Jittor. Convert it: python -m "
-            f"tools.convert_checkpoint {path} {path.with_suffix('.safetensors').name}"
-        )
-    metadata = read_metadata(path)
-    found = metadata.get("format", "unknown")[:40]
-    if found != SEGMENTER_FORMAT:
-        raise UserError(
-            f"{path}: expected a segmenter ({SEGMENTER_FORMAT}), got a file of format {found!r}. "
-            "Convert the published SegFormer with python -m tools.convert_checkpoint"
-        )
+    metadata = _read_metadata(path)
     tensors, _ = read_tensors(path)
     require_finite(tensors, path)
     arrays = {name: array for name, array in tensors.items() if not name.startswith(KEPT)}
@@ -143,6 +166,23 @@ def read_segmenter(path: Path) -> Segmenter:
     return segmenter
 
 
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a segmenter; UserError for any other file."""
+    if weights_kind(path) != "safetensors":
+        raise UserError(
+            f"{path}: expected a segmenter, got a file of PyTorch or Jittor. Convert it: python -m "
+            f"tools.convert_checkpoint {path} {path.with_suffix('.safetensors').name}"
+        )
+    metadata = read_metadata(path)
+    found = metadata.get("format", "unknown")[:40]
+    if found != SEGMENTER_FORMAT:
+        raise UserError(
+            f"{path}: expected a segmenter ({SEGMENTER_FORMAT}), got a file of format {found!r}. "
+            "Convert the published SegFormer with python -m tools.convert_checkpoint"
+        )
+    return metadata
+
+
 def _read_settings(
     metadata: Mapping[str, str], path: Path
 ) -> tuple[int, Convention, tuple[float, ...], tuple[float, ...]]:
@@ -154,9 +194,7 @@ def _read_settings(
     norms = next((norms for norms in EPSILONS if norms == metadata.get("norms")), None)
     if norms is None:
         raise _damaged(path, "norms", " or ".join(EPSILONS), metadata)
-    classes = metadata.get("classes", "")
-    if not re.fullmatch(r"[1-9]\d{0,4}", classes):
-        raise _damaged(path, "classes", "a number from 1", metadata)
+    classes = _read_classes(metadata, path)
     colors = []
     for name in ("mean", "deviation"):
         try:
@@ -167,7 +205,14 @@ def _read_settings(
         if len(values) != 3 or not all(lowest <= value <= 255 for value in values):
             raise _damaged(path, name, f"three numbers from {lowest:g} to 255", metadata)
         colors.append(values)
-    return int(classes), norms, colors[0], colors[1]
+    return classes, norms, colors[0], colors[1]
+
+
+def _read_classes(metadata: Mapping[str, str], path: Path) -> int:
+    classes = metadata.get("classes", "")
+    if not re.fullmatch(r"[1-9]\d{0,4}", classes):
+        raise _damaged(path, "classes", "a number from 1", metadata)
+    return int(classes)
 
 
 def _damaged(path: Path, name: str, expected: str, metadata: Mapping[str, str]) -> UserError:
@@ -239,44 +284,3 @@ def create_converted(part: Part) -> SegFormer:
 
     classes = len(part.arrays["head.classifier.weight"])
     return Segmenter(part.path, classes, norms_of(part), MEAN, DEVIATION, part.arrays, {}).create()
-
-
-def pretrained_segmenter(path: Path, *, classes: int) -> SegFormer:
-    """Create a published variant with the encoder of a file and a new head, in training mode.
-
-    path: an encoder pretrained on ImageNet, such as NVlabs' mit_b0.pth, or what
-    `tools.convert_checkpoint` makes of it. Raises UserError for any other file.
-    """
-    from models.networks.segformer import VARIANTS, SegFormer
-
-    part = _read_encoder(path)
-    sizes = infer_encoder(part.arrays, path, "")
-    # B0 and B1 to B5 differ in widths or blocks.
-    shape = next((s for s in VARIANTS.values() if (s.widths, s.blocks) == sizes), None)
-    if shape is None:
-        raise UserError(
-            f"{path}: expected the encoder of SegFormer-{' or -'.join(VARIANTS)}, got widths "
-            f"{' '.join(map(str, sizes[0]))} and blocks {' '.join(map(str, sizes[1]))}. "
-            "Name another file"
-        )
-    network = SegFormer(shape=shape, classes=classes, norms=norms_of(part))
-    assign_arrays(network.encoder.state_dict(), part.arrays, str(path))
-    return network
-
-
-def _read_encoder(path: Path) -> Part:
-    """Read an encoder, published or converted."""
-    if weights_kind(path) == "safetensors":
-        metadata = read_metadata(path)
-        family = next((f for f in ("mit", *HUGGING_FACE) if f == metadata.get("family")), None)
-        if metadata.get("format") == NETWORK_FORMAT and family in ("mit", "mit_hugging_face"):
-            arrays, _ = read_tensors(path)
-            require_finite(arrays, path)
-            return Part(path, family, {n: a for n, a in arrays.items() if not n.startswith(KEPT)})
-    parts = read_parts(path)
-    if parts[0].family not in ("mit", "mit_hugging_face"):
-        raise UserError(
-            f"{path}: expected an encoder of SegFormer (MiT), got {parts[0].family}. Name another "
-            "file, such as mit_b0.pth"
-        )
-    return parts[0]

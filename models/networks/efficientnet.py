@@ -84,9 +84,12 @@ class EfficientNetLite0(nn.Module):
     Tan and Le 2019, "EfficientNet"; Lite (TensorFlow, 2020) leaves out squeeze-and-excitation and
     replaces swish by ReLU6. Convolutions pad as TensorFlow's "same" does. Images are in [-1, 1];
     the network itself scales them to (RGB - 127) / 128 with RGB in 0..255.
+
+    Args:
+        classifier: whether the network has the layers behind the features: `pooled`, `logits`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, classifier: bool = True) -> None:
         super().__init__()
         self.stem = ConvNorm(
             3,
@@ -111,8 +114,9 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(block)
                 channels = stage.channels
         self.blocks = nn.ModuleList(blocks)
-        self.head = _pointwise(channels, HEAD_CHANNELS, "relu6")
-        self.classifier = Linear(HEAD_CHANNELS, CLASSES)
+        if classifier:
+            self.head = _pointwise(channels, HEAD_CHANNELS, "relu6")
+            self.classifier = Linear(HEAD_CHANNELS, CLASSES)
         self.channels_last = False
 
     def features(self, image: jt.Var) -> list[jt.Var]:

@@ -294,6 +294,7 @@ class SegFormer(nn.Module):
         deviation: Sequence[float] = DEVIATION,
     ):
         super().__init__()
+        self.smallest_side = SMALLEST_SIDE
         self.shape = shape
         self.classes = classes
         self.encoder = MixTransformer(

@@ -15,6 +15,7 @@ from PIL import Image
 from data.content import (
     Dataset,
     PairedDataset,
+    SegmentationDataset,
     UnpairedDataset,
     find_dataset,
     find_run_layouts,
@@ -325,3 +326,48 @@ def test_samples_are_at_even_distances(
     assert batch.stems == (["c0", "c1", "c3"] if count == 3 else [f"c{i}" for i in range(5)])
     grays = [round(float(value)) for value in (batch.image[:, 0, 0, 0] + 1) * 127.5]
     assert grays == ([5, 45, 85] if count == 3 else [5, 45, 85, 5, 45])
+
+
+def test_a_segmentation_dataset_holds_out_pairs_of_its_own(
+    paired: DataOptions, tmp_path: Path
+) -> None:
+    options = replace(paired, task="segmentation", held_out=0.4)
+    dataset = find_dataset(options)
+    assert isinstance(dataset, SegmentationDataset)
+    checked = dataset.check(tmp_path / "cache.json", Shown())
+    trained = dataset.select(checked.items, tmp_path, "total")
+    assert len(checked.items) == 6 and len(checked.held_out) + len(trained) == 6
+    assert {pair.stem for pair in checked.held_out}.isdisjoint(item.stem for item in trained)
+    held = len(checked.held_out)
+    assert dataset.describe()[-1] == f"would hold out {held} of 6 pairs, to measure the accuracy"
+    everything = find_dataset(replace(options, held_out=0.0))
+    assert len(everything.select(checked.items, tmp_path, "total")) == 6
+
+
+def test_validation_pairs_replace_the_held_out_ones(paired: DataOptions, tmp_path: Path) -> None:
+    root = Path(str(paired.input_path))
+    (root / "val/imgs").mkdir()
+    for name in ("t0", "t1"):
+        photo = np.zeros((*SIZE, 3), np.uint8)
+        Image.fromarray(photo).save(root / f"val/imgs/{name}.png")
+    dataset = find_dataset(replace(paired, task="segmentation"))
+    shown = Shown()
+    checked = dataset.check(tmp_path / "cache.json", shown)
+    assert shown.parts == [("pairs", 6), ("validation pairs", 2)]
+    assert [pair.stem for pair in checked.held_out] == ["t0", "t1"]
+    assert len(checked.reports) == 2 and (tmp_path / "cache_val.json").is_file()
+    assert len(dataset.select(checked.items, tmp_path, "total")) == 6
+    assert dataset.describe()[-1] == f"would measure the accuracy on 2 pairs of {root / 'val'}"
+
+
+def test_batches_of_segmentation_are_crops_with_an_ignored_id(paired: DataOptions) -> None:
+    crops = {"min_scale": 0.5, "max_scale": 0.5, "max_class_share": 1.0, "color_jitter": False}
+    dataset = find_dataset(replace(paired, task="segmentation", flip=False, **crops))
+    with dataset.loader(dataset.items, (), batch_size=2, shuffle=False, workers=0) as loader:
+        first, again = (next(iter(loader.epoch(epoch))) for epoch in (0, 0))
+        other = next(iter(loader.epoch(1)))
+    assert first.content.shape == (2, *SIZE) and first.edges is None
+    assert (first.content[:, 8:] == CLASSES).all() and (first.content[:, :8, :16] < CLASSES).all()
+    assert (first.image[:, :, 8:] == -1).all()
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.content, other.content)  # the whole photo: no crop differs

@@ -14,6 +14,7 @@ import pytest
 from options.command_line import parse_test, parse_train
 from options.errors import UserError
 from options.fields import Option, option_fields
+from options.groups import SEGMENTATION
 from options.test import TestOptions
 from options.train import RUN_FIELDS, RunOptions
 
@@ -79,9 +80,13 @@ def test_none_overrides_a_schedule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", RUN_FIELDS.values(), ids=lambda option: option.name)
 def test_every_flag_in_both_spellings(option: Option, tmp_path: Path) -> None:
-    # Satisfies the needs of every flag: SPADE with its encoder, or TSIT with its style stream.
+    # Satisfies the needs of every flag: SPADE with its encoder, TSIT with its style stream, or a
+    # SegFormer.
     encoder = option.name in ("vae", "latent_size", "lambda_kl")
     base = ["--generator", "spade", "--num-downsamples", "5", "--vae"] if encoder else []
+    if option.needs is SEGMENTATION or option.group == "segmenter":
+        base = ["--task", "segmentation"]
+        base += ["--encoder", "mit_b0"] * (option.name in ("encoder_weights", "drop_path"))
     argv: list[str] = []
     value: Any
     if option.kind is bool:
@@ -97,8 +102,9 @@ def test_every_flag_in_both_spellings(option: Option, tmp_path: Path) -> None:
         if value is None and option.kind is str:
             value = "some-text"
         elif value is None:
-            value = 0.5 if option.maximum == 1 or option.below == 1 else 3
+            value = 0.5 if 1 in (option.below, option.maximum) or option.maximum == 0.9 else 3
             value = max(value, option.minimum or 0)
+            value = 0.25 if option.name == "min_scale" else value
         argv = [str(value)]
     for name in (option.name, option.name.replace("_", "-"), *(a[2:] for a in option.flags)):
         switch = name if option.kind is not bool or value else f"no-{name}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from options.command_line import parse_train
 from options.errors import UserError
 from options.generators import GENERATORS, PUBLISHED_TASKS
 from options.groups import (
@@ -200,7 +201,7 @@ def test_the_published_values_of_a_task() -> None:
             False,
             "--no-style-stream has no effect without --generator tsit and --task synthesis",
         ),
-        ("classes", 12, "--classes 12 has no effect without --task synthesis. Remove it"),
+        ("classes", 12, "--classes 12 has no effect without --task synthesis or segmentation"),
         ("unknown_label", 255, "--unknown-label 255 has no effect without --task synthesis"),
         ("instances", True, "--instances has no effect without --task synthesis"),
         ("lambda_l1", 1.0, "--lambda-l1 1 has no effect without --task synthesis"),
@@ -217,3 +218,40 @@ def test_translation_rejects_options_of_layouts(name: str, value: Any, rule: str
     with pytest.raises(UserError) as caught:
         dataclasses.replace(TRANSLATION, **{group: part}).validate()
     assert str(caught.value).startswith(rule) and "\n" not in str(caught.value)
+
+
+def test_segmentation_rejects_options_of_gans_and_gans_those_of_segmenters() -> None:
+    expected = "--generator spade has no effect without --task synthesis or translation. Remove it"
+    assert _error_of(["--task", "segmentation", "--generator", "spade"]) == expected
+    for flags in (["--lambda-gan", "2"], ["--channels", "8"], ["--no-ttur"], ["--instances"]):
+        assert "has no effect without --task synthesis" in _error_of(
+            ["--task", "segmentation", *flags]
+        )
+    for flags in (["--encoder", "mit_b0"], ["--held-out", "0.2"], ["--warmup-steps", "3"]):
+        assert _error_of(flags).endswith("without --task segmentation. Remove it")
+    weights = ["--encoder-weights", "mit_b0.pth"]
+    assert "--encoder mit_b0, mit_b1 or mit_b2" in _error_of(["--task", "segmentation", *weights])
+
+
+def test_the_range_of_random_scales_is_not_empty() -> None:
+    flags = ["--task", "segmentation", "--min-scale", "1.5", "--max-scale", "1.2"]
+    assert _error_of(flags) == (
+        "--max-scale: expected 1.5 (--min-scale) or more, got 1.2. Raise it, or lower --min-scale"
+    )
+
+
+def test_segmentation_has_its_own_quick_schedule_and_published_values() -> None:
+    options = parse_train(["--task", "segmentation"])
+    assert options.training.name == "demo-quick_segmenter-efficientnet_lite0"
+    assert (options.optimizer.beta1, options.optimizer.beta2) == (0.9, 0.999)
+    assert options.optimizer.ema_decay == 0
+    assert "generator" not in options.describe() and "encoder" in options.describe()
+    assert "encoder" not in parse_train([]).describe()
+    published = parse_train(["--schedule", "segmenter", "--task", "segmentation"])
+    assert published.segmenter.encoder == "mit_b2" and published.segmenter.warmup_steps == 1500
+
+
+def _error_of(argv: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_train(argv)
+    return str(caught.value)

@@ -213,8 +213,9 @@ def test_json_with_nan_is_an_error() -> None:
 def test_describe_is_aligned_and_shows_differences() -> None:
     lines = EVERYTHING.describe().splitlines()
     rows = [line for line in lines if line.startswith("  ")]
-    assert len(rows) == len(RUN_FIELDS)
-    assert [line for line in lines if not line.startswith("  ")] == list(RUN_GROUPS)
+    shown = [group for group in RUN_GROUPS if group != "segmenter"]  # of another task
+    assert len(rows) == sum(option.group in shown for option in RUN_FIELDS.values())
+    assert [line for line in lines if not line.startswith("  ")] == shown
     column = rows[1].index("数据/a b")
     assert all(row[column - 1] == " " and row[column] != " " for row in rows)
     (height,) = (row for row in rows if row.split()[0] == "height")

@@ -27,7 +27,7 @@ from .golden_layers import (
     streams,
 )
 from .golden_networks import discriminators, encoder, pix2pix, pix2pixhd, vgg19
-from .golden_segmenters import segformers, segmentation_losses
+from .golden_segmenters import segformers, segmentation_losses, segmenter_steps
 from .golden_training import adam, edges, loss_functions, steps
 
 SUBJECTS: dict[str, Callable[[Destination], None]] = {
@@ -53,6 +53,7 @@ SUBJECTS: dict[str, Callable[[Destination], None]] = {
         inception,
         segformers,
         segmentation_losses,
+        segmenter_steps,
         loss_functions,
         edges,
         adam,

@@ -23,7 +23,7 @@ from options.schedule import Schedule
 from options.train import RunOptions
 from tests.runs import MethodFactory, folder_of, last_state, renamed, start
 from tests.training.fakes import CountingTrainer
-from training import checkpoint, loop, sample_sheets
+from training import checkpoint, sample_sheets, tasks
 from training.checkpoint import find_state
 from training.loop import TrainingFailed
 from training.plan import Progress
@@ -71,7 +71,7 @@ def start_quickly(
     def load_here(items: Any, **settings: Any) -> BatchLoader:
         return BatchLoader(items, **{**settings, "workers": 0})
 
-    monkeypatch.setattr(loop, "Trainer", CountingTrainer)
+    monkeypatch.setattr(tasks, "Trainer", CountingTrainer)
     monkeypatch.setattr(sample_sheets, "Synthesizer", lambda *_: None)
     monkeypatch.setattr(sample_sheets, "render_samples", lambda *_: Image.new("RGB", (8, 8)))
     monkeypatch.setattr(os, "fsync", lambda number: None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.loss_scale import START, LossScale
-from training.optimizer import EPSILON, Adam
+from training.optimizer import EPSILON, Adam, AdamW
 
 
 def reference(
@@ -116,3 +116,24 @@ def test_a_gradient_that_is_not_finite_changes_no_parameter(value: float) -> Non
     assert all((moment.numpy() == 0).all() for moment in adam.state().values())
     adam.step(a.sum() + b.sum(), 0.1, scale=scale)
     assert adam.n_step == 1 and (a.numpy() < [1, 2]).all()
+
+
+def test_adamw_shrinks_before_the_step_and_has_a_factor_per_parameter() -> None:
+    random = np.random.default_rng(1)
+    start = {name: random.normal(size=(2, 3)).astype(np.float32) for name in ("a", "b", "c")}
+    gradients = [random.normal(size=(2, 3)).astype(np.float32) for _ in range(4)]
+    variables = {name: jt.array(value) for name, value in start.items()}
+    decays, factors = {"a": 0.1, "b": 0.0, "c": 0.1}, {"a": 1.0, "b": 10.0, "c": 10.0}
+    adamw = AdamW(variables, beta1=0.9, beta2=0.999, decays=decays, factors=factors)
+    for gradient in gradients:
+        total = sum((var * jt.array(gradient)).sum() for var in variables.values())
+        adamw.step(total, 1e-2)
+    for name, values in start.items():
+        # Loshchilov and Hutter 2019, algorithm 2, with the learning rate in the decay
+        rate = 1e-2 * factors[name]
+        p, m, v = values.astype(np.float64), np.zeros((2, 3)), np.zeros((2, 3))
+        for t, g in enumerate(gradients, start=1):
+            p *= 1 - rate * decays[name]
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            p -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        np.testing.assert_allclose(variables[name].numpy(), p, rtol=0, atol=1e-6)

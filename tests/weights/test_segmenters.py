@@ -16,13 +16,13 @@ from tests.models.inputs import values
 from tests.reference.goldens import Golden, load
 from tests.weights.states import one
 from tools.convert_checkpoint import main
+from weights.new_segmenters import pretrained_segmenter
 from weights.published_names import from_published, to_published
 from weights.safe_pickle import read_pickle
 from weights.safetensors_file import read_metadata, read_tensors, write_tensors
 from weights.segmenters import (
     describe_shape,
     load_segmenter,
-    pretrained_segmenter,
     read_segmenter,
     save_segmenter,
 )
