@@ -1,8 +1,9 @@
 """Agreement of a segmenter's predictions for image files with their layouts.
 
 predictor = Predictor(29, segment)
-counts = measure_masks(images, layouts, LayoutClasses(29), predictor)
-counts.mask_accuracy
+agreement = measure_masks(images, layouts, LayoutClasses(29), predictor)
+agreement.counts.mask_accuracy
+agreement.images[0].share
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ from numpy.typing import NDArray
 from data.images import ImageError, read_image
 from data.reading import LayoutClasses
 from data.transforms import normalize
-from metrics.segmentation import SegmentationCounts
+from metrics.segmentation import ImageAgreement, SegmentationCounts
 
 BATCH_SIZE = 8
 BATCH_PIXELS = 1 << 21  # of several images together; one image may have more
 THREADS = 2  # that decode
 
-Sample: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int32]]
+Progress: TypeAlias = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    index: int
+    image: NDArray[np.uint8]
+    layout: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -41,14 +49,51 @@ class Predictor:
     smallest_side: int = 1
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An image uint8 RGB (H, W, 3), its layout and the predicted one, int32 (H, W) each.
+
+    index: the place of the image in the list of images.
+    """
+
+    index: int
+    image: NDArray[np.uint8]
+    layout: NDArray[np.int32]
+    predicted: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """The agreement of predictions with layouts: pixel counts, and each image in their order."""
+
+    counts: SegmentationCounts
+    images: list[ImageAgreement]
+
+
 def measure_masks(
     images: Sequence[Path],
     layouts: Sequence[Path],
     classes: LayoutClasses,
     predictor: Predictor,
-    progress: Callable[[int, int], object] | None = None,
-) -> SegmentationCounts:
-    """Count equal pixels of predictions and layouts, at the size of each image.
+    progress: Progress | None = None,
+) -> Agreement:
+    """Count equal pixels of predictions and layouts, as `predict_layouts` makes and reads them."""
+    counts = SegmentationCounts(classes.count)
+    found = {
+        one.index: counts.add(one.layout, one.predicted)
+        for one in predict_layouts(images, layouts, classes, predictor, progress)
+    }
+    return Agreement(counts, [found[index] for index in range(len(images))])
+
+
+def predict_layouts(
+    images: Sequence[Path],
+    layouts: Sequence[Path],
+    classes: LayoutClasses,
+    predictor: Predictor,
+    progress: Progress | None = None,
+) -> Iterator[Prediction]:
+    """Yield the prediction for each image at its own size, those of equal sizes together.
 
     images, layouts: one layout per image; it is resized by nearest pixels to the image's size.
     Raises UserError for the first file that cannot be read, or for an image that is too small;
@@ -57,35 +102,35 @@ def measure_masks(
     if predictor.classes != classes.count:
         raise ValueError(f"predictor: expected {classes.count} classes, got {predictor.classes}.")
 
-    def read(paths: tuple[Path, Path]) -> Sample:
-        image = read_image(paths[0])
+    pairs = list(zip(images, layouts, strict=True))
+
+    def read(index: int) -> _Sample:
+        image_path, layout_path = pairs[index]
+        image = read_image(image_path)
         height, width = image.shape[:2]
         if min(height, width) < predictor.smallest_side:
             rule = f"sides of {predictor.smallest_side} pixels or more for the segmenter"
-            raise ImageError(paths[0], rule, f"{height} x {width}", "remove it")
-        return image, classes.read(paths[1], height, width)
+            raise ImageError(image_path, rule, f"{height} x {width}", "remove it")
+        return _Sample(index, image, classes.read(layout_path, height, width))
 
-    counts = SegmentationCounts(classes.count)
-    pairs = list(zip(images, layouts, strict=True))
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(pairs), BATCH_SIZE):
-            part = pairs[start : start + BATCH_SIZE]
+            part = range(start, min(start + BATCH_SIZE, len(pairs)))
             for batch in _batches(pool.map(read, part)):
-                inputs = np.stack([normalize(image).transpose(2, 0, 1) for image, _ in batch])
+                inputs = np.stack([normalize(one.image).transpose(2, 0, 1) for one in batch])
                 predicted = predictor.segment(inputs)
-                for (_, layout), found in zip(batch, predicted, strict=True):
-                    counts.add(layout, found)
+                for one, found in zip(batch, predicted, strict=True):
+                    yield Prediction(one.index, one.image, one.layout, found)
             if progress is not None:
-                progress(start + len(part), len(pairs))
-    return counts
+                progress(part.stop, len(pairs))
 
 
-def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+def _batches(samples: Iterable[_Sample]) -> Iterator[list[_Sample]]:
     """Group the samples by the size of their images."""
-    by_size: dict[tuple[int, int], list[Sample]] = {}
-    for image, layout in samples:
-        height, width = layout.shape
-        by_size.setdefault((height, width), []).append((image, layout))
+    by_size: dict[tuple[int, int], list[_Sample]] = {}
+    for sample in samples:
+        height, width = sample.layout.shape
+        by_size.setdefault((height, width), []).append(sample)
     for (height, width), group in by_size.items():
         most = max(1, BATCH_PIXELS // (height * width))
         for start in range(0, len(group), most):

@@ -10,8 +10,27 @@ A class that occurs in no layout has no accuracy: NaN, left out of the means.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pixels of one class that are predicted as another; `share`: of all pixels of the image."""
+
+    true: int
+    predicted: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ImageAgreement:
+    """The share of equal pixels of an image, and its largest confusion, None if all are equal."""
+
+    share: float
+    confusion: Confusion | None
 
 
 def confusion_matrix(
@@ -55,6 +74,19 @@ def mean_iou(matrix: NDArray[np.int64]) -> float:
     return float(_divide(ious[occurs].sum(), occurs.sum()))
 
 
+def largest_confusion(matrix: NDArray[np.int64]) -> Confusion | None:
+    """Return the two unequal classes with the most pixels of a matrix (K, K); None without any.
+
+    Of equal counts the first one wins, row by row.
+    """
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    true, predicted = divmod(int(wrong.argmax()), len(matrix))
+    if not wrong[true, predicted]:
+        return None
+    return Confusion(true, predicted, float(wrong[true, predicted] / matrix.sum()))
+
+
 class SegmentationCounts:
     """Counts pixels over many layouts; `matrix` is their confusion matrix (K, K)."""
 
@@ -63,8 +95,8 @@ class SegmentationCounts:
         self._shares: list[float] = []
         self._class_shares = np.zeros(classes)  # of the true pixels, summed over images
 
-    def add(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
-        """Add the layouts (H, W) of one image; return its share of equal pixels.
+    def add(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ImageAgreement:
+        """Add the layouts (H, W) of one image; return their agreement.
 
         Sizes may differ between images. Raises ValueError as `confusion_matrix` does, or for a
         layout without pixels.
@@ -75,7 +107,7 @@ class SegmentationCounts:
         self.matrix += matrix
         self._shares.append(pixel_accuracy(matrix))
         self._class_shares += matrix.sum(axis=1) / truth.size
-        return self._shares[-1]
+        return ImageAgreement(self._shares[-1], largest_confusion(matrix))
 
     @property
     def images(self) -> int:

@@ -5,30 +5,38 @@
     python -m tools.evaluate --images DIR --photos DIR --inception-weights FILE
     python -m tools.evaluate --images DIR --photos DIR --styles label_to_img.json
     python -m tools.evaluate --images DIR --photos DIR --segmenter FILE --layouts DIR
+    python -m tools.evaluate --name RUN --segmenter FILE --html page.html --json numbers.json
 
 FD-EffNet and KD-EffNet compare features of EfficientNet-Lite0, whose weights come with the
 installed packages. FID and KID need pytorch-fid's weights of Inception, which are not included.
 Mask accuracy and mIoU need a segmenter, as tools.convert_checkpoint makes it from a SegFormer.
 Compare numbers only for equal counts of images and photos. A measure that is missing is printed as
-"not measured", and so is a score that needs it. docs/evaluation.md explains every row.
+"not measured", and so is a score that needs it. docs/evaluation.md explains every row. The page
+shows the numbers, the classes, and with a segmenter the worst and the best images.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.classes import MAX_CLASSES
-from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run, match_files
-from data.images import read_image
-from data.listing import stem_of
+from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run
 from data.ownership import OutputFolder, output_file
 from data.reading import LayoutClasses
-from data.styles import read_style_table
+from inference.evaluation import (
+    DISTANCES,
+    PhotoStatistics,
+    Sources,
+    find_references,
+    match_references,
+    measure_agreement,
+    measure_distances,
+    measure_styles,
+    render_extremes,
+)
 from inference.metric_networks import (
     DIMENSIONS,
     EFFICIENTNET,
@@ -36,49 +44,22 @@ from inference.metric_networks import (
     load_network,
     load_predictor,
 )
-from metrics.features import FeatureNetwork, FeatureSet, find_images, measure_features
-from metrics.frechet import frechet_distance
-from metrics.kernel import kernel_distance
-from metrics.predictions import Predictor, measure_masks
-from metrics.statistics_file import read_statistics, write_statistics
-from metrics.table import GUESSES, Row, format_table, mask_rows, photo_mask_rows, score_rows
+from metrics.evaluation import Evaluation, write_json
+from metrics.features import find_images
+from metrics.predictions import Predictor
+from metrics.report import write_page
+from metrics.statistics_file import read_statistics
+from metrics.table import Row, format_table, mask_rows, photo_mask_rows, score_rows
 from options.errors import UserError
 from options.groups import DataOptions
 from options.paths import exists, expand, is_folder, show_path
 from options.rules import check_name
 from runtime.program import ToolParser, exit_codes
-from runtime.progress import ProgressBar
 from runtime.start import start_jittor
 from training.run_folder import RunFolder
 
 CLASS_FLAGS = ("classes", "unknown_label", "first_id")
-# Names of the two distances on the features of a network. FID and KID are Inception's alone.
-DISTANCES = {EFFICIENTNET: ("FD-EffNet", "KD-EffNet x 1000"), INCEPTION: ("FID", "KID x 1000")}
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The folder of the images, the images, and what they are compared with.
-
-    photos: empty if all statistics of photos come from files. references: a photo per image, None
-    if unknown; `why_none` is the reason.
-    """
-
-    root: Path
-    images: list[Path]
-    photos: list[Path]
-    references: list[Path] | None = None
-    why_none: str = ""
-
-
-@dataclass(frozen=True)
-class PhotoStatistics:
-    """The statistics of the photos for one network: from a file, or written to it once measured."""
-
-    network: str
-    stored: FeatureSet | None = None
-    output: OutputFolder | None = None
-    path: Path | None = None
+OUTPUTS = {"json": "evaluation.json", "html": "evaluation.html"}  # flag -> name in a run's folder
 
 
 @exit_codes(stopped="stopped: no table was printed")
@@ -94,88 +75,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     masks = None if arguments.segmenter is None else _find_masks(arguments, sources.images)
     for one in statistics:
         _check_counts(one, sources)
-    report = None if arguments.json is None else expand(arguments.json)
-    folder = None if report is None else output_file(report, "name another file with --json")
+    outputs = _open_outputs(arguments)
     start_jittor(arguments.device)
     networks = [load_network(one.network, arguments.inception_weights) for one in statistics]
     predictor = None
     if masks is not None:
         predictor = load_predictor(expand(arguments.segmenter))
         _check_classes(predictor, masks.classes, arguments.segmenter)
-    rows = []
+    rows: list[Row] = []
     for network, one in zip(networks, statistics, strict=True):
         rows += measure_distances(sources, network, one)
     if arguments.inception_weights is None:
         note = "needs pytorch-fid's weights: --inception-weights FILE"
         rows += [Row(name, None, note=note) for name in DISTANCES[INCEPTION]]
     rows += measure_styles(sources)
+    results = None
     if masks is None or predictor is None:
         rows += mask_rows(None, "needs a segmenter: --segmenter FILE")
     else:
-        rows += measure_agreement(sources, masks, predictor)
+        results = measure_agreement(sources, masks, predictor, Path(arguments.segmenter).name)
+        rows += mask_rows(results.images.counts)
+        rows += photo_mask_rows(results.photo_counts, results.note)
     rows += score_rows({row.name: row.value for row in rows})
     print(format_table(rows))
-    if folder is not None and report is not None:
-        content = {"images": str(sources.root), "measures": [asdict(row) for row in rows]}
-        folder.write({report.name: json.dumps(content, indent=1) + "\n"})
+    evaluation = Evaluation(str(sources.root), rows, results)
+    for flag, (path, folder) in outputs.items():
+        if flag == "json":
+            text = write_json(evaluation)
+        elif results is None or masks is None or predictor is None:
+            text = write_page(evaluation)
+        else:
+            text = write_page(evaluation, *render_extremes(sources, masks, predictor, results))
+        folder.write({path.name: text})
+        if getattr(arguments, flag) is None:
+            print(f"written: {show_path(path)}")
     return 0
-
-
-def measure_distances(
-    sources: Sources, network: FeatureNetwork, photos: PhotoStatistics
-) -> list[Row]:
-    """Return the two distances of a network; writes the photos' statistics if a file is named."""
-    with ProgressBar(f"{network.name}, images", "images") as show:
-        made = measure_features(sources.images, network, show)
-    real = photos.stored
-    if real is None:
-        with ProgressBar(f"{network.name}, photos", "photos") as show:
-            real = measure_features(sources.photos, network, show)
-        if photos.output is not None and photos.path is not None:
-            measured = real
-            content = {photos.path.name: lambda file: write_statistics(file, measured)}
-            photos.output.write(content)
-    frechet, kernel = DISTANCES[network.name]
-    counts = (made.statistics.count, real.statistics.count)
-    note = "" if counts[1] is not None else f"number of photos: not in {photos.path}"
-    rows = [Row(frechet, frechet_distance(made.statistics, real.statistics), *counts, note)]
-    if real.sample is None or made.sample is None:
-        note = f"{photos.path} has no features of photos; remove it, or name another file"
-        return [*rows, Row(kernel, None, *counts, note)]
-    return [*rows, Row(kernel, 1000 * kernel_distance(made.sample, real.sample), *counts)]
-
-
-def measure_styles(sources: Sources) -> list[Row]:
-    """Return the mean style similarity of the images for each guess of the histogram."""
-    names = {guess: f"style similarity, {guess}" for guess in GUESSES}
-    if sources.references is None:
-        return [Row(name, None, note=sources.why_none) for name in names.values()]
-    sums = dict.fromkeys(GUESSES, 0.0)
-    count = len(sources.images)
-    with ProgressBar("style similarity", "images") as show:
-        pairs = zip(sources.images, sources.references, strict=True)
-        for number, (image_path, photo_path) in enumerate(pairs, 1):
-            image, photo = read_image(image_path), read_image(photo_path)
-            for guess, similarity in GUESSES.items():
-                sums[guess] += similarity(image, photo)
-            show(number, count)
-    return [
-        Row(name, sums[guess] / count, count, len(set(sources.references)), "a guess of the bins")
-        for guess, name in names.items()
-    ]
-
-
-def measure_agreement(sources: Sources, masks: Masks, predictor: Predictor) -> list[Row]:
-    """Return mask accuracy and mIoU of the images, and of photos that have layouts."""
-    with ProgressBar("segmenter, images", "images") as show:
-        made = measure_masks(sources.images, masks.layouts, masks.classes, predictor, show)
-    real = None
-    if masks.pairs:
-        photos = [pair.image_path for pair in masks.pairs]
-        layouts = [pair.label_path for pair in masks.pairs]
-        with ProgressBar("segmenter, photos", "photos") as show:
-            real = measure_masks(photos, layouts, masks.classes, predictor, show)
-    return mask_rows(made) + photo_mask_rows(real, masks.note)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,7 +146,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", type=int, metavar="K", help="ids of the layouts are 0..K-1 (29, or the run's)")
     add("--unknown-label", "--unknown_label", type=int, metavar="ID", help="id of unknown pixels")
     add("--first-id", "--first_id", type=int, metavar="ID", help="id of the first class (0)")
-    add("--json", metavar="FILE", help="also write the numbers as JSON")
+    add(
+        "--json", metavar="FILE",
+        help="write the numbers as JSON; with --name results/RUN/evaluation/evaluation.json by "
+        "default",
+    )  # fmt: skip
+    add("--html", metavar="FILE", help="write a page; with --name evaluation.html next to the JSON")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
     add(
         "--results-path", "--results_path", default="results", metavar="DIR",
@@ -232,12 +171,12 @@ def _check_flags(arguments: argparse.Namespace) -> None:
             "--inception-statistics has no effect without --inception-weights. Remove it"
         )
     _check_mask_flags(arguments)
-    written = ("statistics", "inception_statistics", "json")
+    written = ("statistics", "inception_statistics", *OUTPUTS)
     paths = [expand(getattr(arguments, name)) for name in written if getattr(arguments, name)]
     if len({path.absolute() for path in paths}) < len(paths):
         raise UserError(
-            "--statistics, --inception-statistics, --json: expected distinct files, got one twice. "
-            "Name another file"
+            "--statistics, --inception-statistics, --json, --html: expected distinct files, got "
+            "one twice. Name another file"
         )
 
 
@@ -284,6 +223,21 @@ def _open_statistics(network: str, flag: str, text: str | None) -> PhotoStatisti
     return PhotoStatistics(network, output=folder, path=path)
 
 
+def _open_outputs(arguments: argparse.Namespace) -> dict[str, tuple[Path, OutputFolder]]:
+    """The file of each flag, checked before any work; those of a run have default names."""
+    found = {}
+    for flag, name in OUTPUTS.items():
+        text = getattr(arguments, flag)
+        if text is not None:
+            path = expand(text)
+        elif arguments.name is not None:
+            path = RunFolder(expand(arguments.results_path), arguments.name).evaluation / name
+        else:
+            continue
+        found[flag] = (path, output_file(path, f"name another file with --{flag}"))
+    return found
+
+
 def _check_counts(statistics: PhotoStatistics, sources: Sources) -> None:
     """Raise UserError if stored statistics are those of another number of photos."""
     if statistics.stored is None or not sources.photos:
@@ -325,9 +279,9 @@ def _find_sources(arguments: argparse.Namespace, needs_photos: bool) -> Sources:
     if arguments.styles is None and table is None:
         return Sources(root, images, photos, why_none=why)
     if table is not None and arguments.styles is None:
-        references = _match(images, table.entries, photos, table.path)
+        references = match_references(images, table.entries, photos, table.path)
     else:
-        references = _references(expand(arguments.styles), images, photos)
+        references = find_references(expand(arguments.styles), images, photos)
     return Sources(root, images, photos, references)
 
 
@@ -365,29 +319,6 @@ def _check_enough(flag: str, noun: str, paths: Sequence[Path]) -> None:
         raise UserError(
             f"{flag}: expected two or more {noun}, got only {show_path(paths[0])}. Add {noun}"
         )
-
-
-def _references(styles: Path, images: Sequence[Path], photos: Sequence[Path]) -> list[Path]:
-    """The reference photo of each image, by a table or by equal names."""
-    if is_folder(styles):
-        own = {stem_of(path): stem_of(path) for path in images}
-        return _match(images, own, find_images(styles), styles)
-    if not exists(styles):
-        raise UserError(
-            f"--styles: expected label_to_img.json or a folder of photos, got "
-            f"{show_path(styles)}, which does not exist. Correct the path"
-        )
-    if not photos:
-        raise UserError(
-            "--styles: expected --photos with a table, as it names photos, got none. Name --photos"
-        )
-    return _match(images, read_style_table(styles), photos, styles)
-
-
-def _match(
-    images: Sequence[Path], wanted: Mapping[str, str], photos: Sequence[Path], source: Path
-) -> list[Path]:
-    return match_files(images, wanted, photos, str(source), "photo", "--styles")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ environment.json  versions and machine                log.txt           the prin
 stats.jsonl       one JSON object per logged step     events.*          TensorBoard
 check.txt         the report on the dataset           samples/          sample sheets
 checkpoints/      see training.checkpoint             submission/       see inference.submission
-selections/       see data.selections
+selections/       see data.selections           evaluation/       see tools.evaluate
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class RunFolder:
     def selections(self) -> Path:
         """The selections, if the folder of the dataset is read-only."""
         return self.path / "selections"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
 
     @property
     def log_path(self) -> Path:

@@ -57,7 +57,7 @@ def test_images_of_unequal_sizes_are_segmented_at_their_own_size(
         write(tmp_path, str(i), *ids) for i, ids in enumerate(zip(predicted, truths, strict=True))
     ]
     segmenter, shown = ColorSegmenter(), []
-    counts = measure_masks(
+    agreement = measure_masks(
         [image for image, _ in files],
         [layout for _, layout in files],
         LayoutClasses(CLASSES),
@@ -65,6 +65,8 @@ def test_images_of_unequal_sizes_are_segmented_at_their_own_size(
         lambda done, total: shown.append((done, total)),
     )
     expected = [(one == other).mean() for one, other in zip(predicted, truths, strict=True)]
+    assert [one.share for one in agreement.images] == pytest.approx(expected)
+    counts = agreement.counts
     assert counts.mask_accuracy == pytest.approx(np.mean(expected))
     matrix = sum(
         confusion_matrix(truth, found, CLASSES)
@@ -86,7 +88,7 @@ def test_a_layout_is_resized_by_nearest_pixels(tmp_path: Path) -> None:
         image, layout = write(tmp_path, "a", predicted, truth)
         counts = measure_masks(
             [image], [layout], LayoutClasses(CLASSES), Predictor(CLASSES, ColorSegmenter())
-        )
+        ).counts
         assert counts.mask_accuracy == 1
         assert counts.matrix.sum() == predicted.size
 
@@ -97,7 +99,7 @@ def test_ids_become_classes(tmp_path: Path) -> None:
     classes = LayoutClasses(3, unknown_label=255, first_id=1)
     assert classes.count == 4
     predictor = Predictor(4, ColorSegmenter())
-    assert measure_masks([image], [layout], classes, predictor).mask_accuracy == 1
+    assert measure_masks([image], [layout], classes, predictor).counts.mask_accuracy == 1
     with pytest.raises(LabelError, match="id 255 at row 0, column 3"):
         measure_masks([image], [layout], LayoutClasses(4), predictor)
 
@@ -115,4 +117,7 @@ def test_an_image_below_the_smallest_side_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"a\.png: expected sides of 29 .* got 29 x 28"):
         measure_masks([image], [layout], LayoutClasses(CLASSES), predictor)
     image, layout = write(tmp_path, "a", random_ids(0, (29, 29)), random_ids(0, (29, 29)))
-    assert measure_masks([image], [layout], LayoutClasses(CLASSES), predictor).mask_accuracy == 1
+    assert (
+        measure_masks([image], [layout], LayoutClasses(CLASSES), predictor).counts.mask_accuracy
+        == 1
+    )

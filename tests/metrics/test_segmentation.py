@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from metrics.segmentation import (
+    Confusion,
+    ImageAgreement,
     SegmentationCounts,
     class_accuracies,
     class_ious,
     confusion_matrix,
+    largest_confusion,
     mean_iou,
     pixel_accuracy,
 )
@@ -33,11 +36,21 @@ def test_measures_by_hand() -> None:
     assert mean_iou(matrix) == pytest.approx((2 / 3 + 1 / 4) / 4)
 
 
+def test_the_largest_confusion() -> None:
+    # equal counts: the first one, row by row
+    assert largest_confusion(np.array(MATRIX)) == Confusion(0, 1, pytest.approx(1 / 6))
+    matrix = np.array([[50, 0, 3], [7, 9, 0], [0, 0, 11]])
+    assert largest_confusion(matrix) == Confusion(1, 0, 7 / 80)
+    assert largest_confusion(np.diag([5, 0, 2])) is None
+    np.testing.assert_array_equal(matrix.diagonal(), [50, 9, 11])  # as before
+
+
 def test_the_mask_accuracy_weighs_images_equally() -> None:
     counts = SegmentationCounts(3)
     small = counts.add(np.zeros((1, 2), np.int32), np.array([[0, 1]]))
     large = counts.add(np.full((4, 5), 2), np.full((4, 5), 2))
-    assert (small, large) == (0.5, 1)
+    assert small == ImageAgreement(0.5, Confusion(0, 1, 0.5))
+    assert large == ImageAgreement(1, None)
     assert counts.mask_accuracy == pytest.approx(0.75)
     assert pixel_accuracy(counts.matrix) == pytest.approx(21 / 22)
     np.testing.assert_array_equal(counts.matrix, [[1, 1, 0], [0, 0, 0], [0, 0, 20]])

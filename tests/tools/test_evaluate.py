@@ -285,7 +285,9 @@ def fails(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
         ("OK --statistics OTHER.npz", "expected the arrays mu and sigma"),
         ("OK --inception-statistics x.npz", "no effect without --inception-weights"),
         ("OK --statistics x.npz --json x.npz", "expected distinct files"),
+        ("OK --html x.npz --json x.npz", "--json, --html: expected distinct files"),
         ("OK --json OTHER.npz", "is in the way"),
+        ("OK --html OTHER.npz", "or name another file with --html"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -356,3 +358,36 @@ def test_the_users_report_is_not_replaced(
     error = fails(capsys, *flags, "--json", tmp_path / "numbers.json")
     assert "is in the way" in error and "--json" in error
     assert (tmp_path / "numbers.json").read_text() == "{}"
+
+
+def test_the_page_of_folders(
+    tmp_path: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, photos = folders
+    page = tmp_path / "new" / "page.html"
+    measures = run(tmp_path, "--images", images, "--photos", photos, "--html", page)
+    text = page.read_text("utf-8")
+    assert f"<b>{measures['FD-EffNet']['value']:.4f}</b>" in text
+    assert f"<title>Evaluation of {images}</title>" in text and "--segmenter FILE" in text
+    assert "written" not in capsys.readouterr().out
+
+
+def test_a_run_has_its_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, flags = write_run(tmp_path)
+    folder = tmp_path / "results/run/evaluation"
+    for _ in range(2):  # its own files are replaced
+        assert main(flags) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-2:] == [
+            f"written: {folder}/evaluation.json", f"written: {folder}/evaluation.html"
+        ]  # fmt: skip
+    content = json.loads((folder / "evaluation.json").read_text())
+    assert content["images"] == str(folder.parent / "submission") and content["masks"] is None
+    assert "<h1>Evaluation</h1>" in (folder / "evaluation.html").read_text()
+
+    (folder / "evaluation.html").write_text("changed by the user")
+    error = fails(capsys, *flags)
+    assert "evaluation.html is in the way" in error and "--html" in error
+    run(tmp_path, *flags, "--html", tmp_path / "page.html")
+    assert (folder / "evaluation.html").read_text() == "changed by the user"
+    assert (tmp_path / "page.html").is_file() and (tmp_path / "numbers.json").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,26 @@ def test_rows_of_images_and_photos(
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if line.startswith("mask accuracy  "))
     assert line.split()[:3] == ["mask", "accuracy", f"{accuracy:.4f}"]
+
+
+def test_the_files_have_classes_and_examples(tmp_path: Path, dataset: Path) -> None:
+    flags = [*folder_flags(tmp_path, dataset), "--layouts", dataset / "val/labels"]
+    page = tmp_path / "page.html"
+    run(tmp_path, *flags, "--classes", CLASSES, "--styles", tmp_path / "images", "--html", page)
+    masks = json.loads((tmp_path / "numbers.json").read_text())["masks"]
+    assert masks["segmenter"] == "FILE"
+    shares = [np.mean(truth_of(dataset, n) == predicted_ids(n)) for n in range(len(SIZES))]
+    assert [one["name"] for one in masks["files"]] == ["t0.png", "t1.png", "t2.png"]
+    assert [one["share"] for one in masks["files"]] == pytest.approx(shares)
+    pixels = sum(height * width for height, width in SIZES)
+    assert np.sum(masks["images"]["confusion"]) == pixels
+    photos = np.array(masks["photos"]["confusion"])
+    np.testing.assert_array_equal(photos, np.diag(photos.diagonal()))
+    text = page.read_text("utf-8")
+    order = re.findall(r'class="rank">\d</span> (t\d)\.png', text)
+    ascending = [f"t{n}" for n in np.argsort(shares, kind="stable")]
+    assert order == ascending  # two are the worst, one is the best
+    assert text.count("style photo</figcaption>") == 3
 
 
 def test_the_scores_have_the_mask_accuracy(tmp_path: Path, dataset: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,10 +137,13 @@ def test_mask_accuracy_of_a_segformer_in_a_file(
     flags = ["--device", "cpu", "--json", str(tmp_path / "numbers.json"), "--classes", "5"]
     for flag in ("images", "photos", "layouts"):
         flags += [f"--{flag}", str(tmp_path / flag)]
+    flags += ["--html", str(tmp_path / "page.html")]
     file = str(tmp_path / "segmenter.safetensors")
     assert main([*flags, "--segmenter", file]) == 0
     measures = json.loads((tmp_path / "numbers.json").read_text())["measures"]
     values = {row["name"]: row["value"] for row in measures}
     # a batch may round the other way at a pixel whose scores are equal
     assert values["mask accuracy"] == pytest.approx(np.mean(shares), abs=1e-3)
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r'class="rank">\d</span> (\d)\.png', page) == ["2", "1", "0"]
     assert main([*flags, "--segmenter", str(tmp_path / "images/0.png")]) == 2
