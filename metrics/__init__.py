@@ -5,9 +5,13 @@
     features           the features of image files, in batches
     statistics_file    statistics as .npz files, in the form of pytorch-fid
     segmentation       mask accuracy, confusion matrix, accuracy and IoU per class
+    predictions        the agreement of a segmenter's predictions with layouts
     style              similarity of color histograms
     scores             the machine scores of the contest
+    table              the measures as rows
+    evaluation         all numbers of a set of images, as JSON
+    report             the same as an HTML page
 
-No module reads a clock, a flag or a path to a run, and none prints. The caller passes the feature
-network as a function.
+No module reads a clock, a flag or a path to a run, and none prints. The caller passes the networks
+as functions.
 """

@@ -71,8 +71,7 @@ def write_page(
         ]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
     body = "".join(
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
-        f"{content}</section>\n"
+        f'<section id="{name}" aria-label="{title}"><h2>{title}</h2>{content}</section>\n'
         for name, title, content in sections
     )
     return (
@@ -174,8 +173,8 @@ def _classes(masks: MaskResults) -> str:
     head = "".join(
         f'<th scope="col"{style}>{name}</th>'
         for name, style in (
-            ("class", ""), ("pixels", ""), ("share", ""), ("accuracy", ' class="text"'),
-            ("on photos", ""), ("IoU", ' class="text"'), ("on photos", ""),
+            ("class", ""), ("share", ""), ("accuracy", ' class="text"'), ("on photos", ""),
+            ("IoU", ' class="text"'), ("on photos", ""), ("pixels", ""),
         )
     )  # fmt: skip
     return (
@@ -194,8 +193,8 @@ def _class(made: ClassRow, real: ClassRow | None, share: float, swatch: str) -> 
         top = "" if ceiling is None else _tenth(ceiling)
         cells.append(f'<td class="text">{_bar(value, ceiling)}</td><td class="note">{top}</td>')
     return (
-        f'<tr><th scope="row">{swatch}{_text(made.name)}</th><td>{made.pixels:,}</td>'
-        f"<td>{_tenth(share)}</td>{''.join(cells)}</tr>"
+        f'<tr><th scope="row">{swatch}{_text(made.name)}</th><td>{_tenth(share)}</td>'
+        f"{''.join(cells)}<td>{made.pixels:,}</td></tr>"
     )
 
 
@@ -260,7 +259,7 @@ def _cell(matrix: NDArray[np.int64], true: int, predicted: int, names: Sequence[
     shown = f"{100 * share:.0f}" if share >= 0.005 else "·"
     return (
         f'<td class="{kind}{strong}" style="--o:{opacity:.2f}" '
-        f'title="{_text(names[true])} {_text(words)}: {percent(share)}, {pixels:,} pixels">'
+        f'title="{_text(names[true])} {_text(words)}: {percent(share)}, {pixels:,} px">'
         f"{shown}</td>"
     )
 
