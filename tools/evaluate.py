@@ -24,7 +24,7 @@ from pathlib import Path
 
 from data.classes import MAX_CLASSES
 from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run
-from data.ownership import OutputFolder, output_file
+from data.ownership import output_file
 from data.reading import LayoutClasses
 from inference.evaluation import (
     DISTANCES,
@@ -47,7 +47,7 @@ from inference.metric_networks import (
 from metrics.evaluation import Evaluation, write_json
 from metrics.features import find_images
 from metrics.predictions import Predictor
-from metrics.report import write_page
+from metrics.report import Example, write_page
 from metrics.statistics_file import read_statistics
 from metrics.table import Row, format_table, mask_rows, photo_mask_rows, score_rows
 from options.errors import UserError
@@ -75,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     masks = None if arguments.segmenter is None else _find_masks(arguments, sources.images)
     for one in statistics:
         _check_counts(one, sources)
-    outputs = _open_outputs(arguments)
+    outputs = {
+        flag: (path, output_file(path, f"name another file with --{flag}"))
+        for flag, path in _output_paths(arguments).items()
+    }
     start_jittor(arguments.device)
     networks = [load_network(one.network, arguments.inception_weights) for one in statistics]
     predictor = None
@@ -90,23 +93,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += [Row(name, None, note=note) for name in DISTANCES[INCEPTION]]
     rows += measure_styles(sources)
     results = None
+    worst: list[Example] = []
+    best: list[Example] = []
     if masks is None or predictor is None:
         rows += mask_rows(None, "needs a segmenter: --segmenter FILE")
     else:
         results = measure_agreement(sources, masks, predictor, Path(arguments.segmenter).name)
         rows += mask_rows(results.images.counts)
         rows += photo_mask_rows(results.photo_counts, results.note)
+        if "html" in outputs:
+            worst, best = render_extremes(sources, masks, predictor, results)
     rows += score_rows({row.name: row.value for row in rows})
-    print(format_table(rows))
     evaluation = Evaluation(str(sources.root), rows, results)
+    texts = {"json": write_json(evaluation), "html": write_page(evaluation, worst, best)}
+    print(format_table(rows))
     for flag, (path, folder) in outputs.items():
-        if flag == "json":
-            text = write_json(evaluation)
-        elif results is None or masks is None or predictor is None:
-            text = write_page(evaluation)
-        else:
-            text = write_page(evaluation, *render_extremes(sources, masks, predictor, results))
-        folder.write({path.name: text})
+        folder.write({path.name: texts[flag]})
         if getattr(arguments, flag) is None:
             print(f"written: {show_path(path)}")
     return 0
@@ -171,8 +173,9 @@ def _check_flags(arguments: argparse.Namespace) -> None:
             "--inception-statistics has no effect without --inception-weights. Remove it"
         )
     _check_mask_flags(arguments)
-    written = ("statistics", "inception_statistics", *OUTPUTS)
-    paths = [expand(getattr(arguments, name)) for name in written if getattr(arguments, name)]
+    statistics = (arguments.statistics, arguments.inception_statistics)
+    paths = [expand(text) for text in statistics if text is not None]
+    paths += _output_paths(arguments).values()
     if len({path.absolute() for path in paths}) < len(paths):
         raise UserError(
             "--statistics, --inception-statistics, --json, --html: expected distinct files, got "
@@ -223,19 +226,14 @@ def _open_statistics(network: str, flag: str, text: str | None) -> PhotoStatisti
     return PhotoStatistics(network, output=folder, path=path)
 
 
-def _open_outputs(arguments: argparse.Namespace) -> dict[str, tuple[Path, OutputFolder]]:
-    """The file of each flag, checked before any work; those of a run have default names."""
-    found = {}
-    for flag, name in OUTPUTS.items():
-        text = getattr(arguments, flag)
-        if text is not None:
-            path = expand(text)
-        elif arguments.name is not None:
-            path = RunFolder(expand(arguments.results_path), arguments.name).evaluation / name
-        else:
-            continue
-        found[flag] = (path, output_file(path, f"name another file with --{flag}"))
-    return found
+def _output_paths(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The file of each flag of `OUTPUTS`; those of a run have default names."""
+    paths = {}
+    if arguments.name is not None:
+        folder = RunFolder(expand(arguments.results_path), arguments.name).evaluation
+        paths = {flag: folder / name for flag, name in OUTPUTS.items()}
+    named = {flag: getattr(arguments, flag) for flag in OUTPUTS}
+    return paths | {flag: expand(text) for flag, text in named.items() if text is not None}
 
 
 def _check_counts(statistics: PhotoStatistics, sources: Sources) -> None:

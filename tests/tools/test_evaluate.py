@@ -286,6 +286,7 @@ def fails(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
         ("OK --inception-statistics x.npz", "no effect without --inception-weights"),
         ("OK --statistics x.npz --json x.npz", "expected distinct files"),
         ("OK --html x.npz --json x.npz", "--json, --html: expected distinct files"),
+        ("--name a --html results/a/evaluation/evaluation.json", "expected distinct files"),
         ("OK --json OTHER.npz", "is in the way"),
         ("OK --html OTHER.npz", "or name another file with --html"),
     ],
