@@ -122,6 +122,17 @@ def test_the_panels_of_an_example(tmp_path: Path) -> None:
     assert first.classes == [0, 1, 2]
 
 
+def test_each_example_has_its_own_style_photo(tmp_path: Path) -> None:
+    right = halves(8, 10, 1, 2)
+    pairs = [write(tmp_path, "a", right, right), write(tmp_path, "b", right, right * 0)]
+    styles = [tmp_path / "style_a.png", tmp_path / "style_b.png"]
+    for level, path in zip((30, 220), styles, strict=True):
+        Image.new("RGB", (10, 8), (level,) * 3).save(path)
+    worst, best = render(pairs, styles)
+    assert (worst.index, best.index) == (1, 0)
+    assert [round(decode(one.panels[-1]).mean()) for one in (worst, best)] == [220, 30]
+
+
 def test_without_references_there_is_no_style_photo(tmp_path: Path) -> None:
     truth = halves(8, 10, 1, 2)
     examples = render([write(tmp_path, name, truth, truth) for name in ("a", "b")])

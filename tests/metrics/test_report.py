@@ -195,6 +195,9 @@ def test_of_many_classes_the_commonest_are_shown(monkeypatch: pytest.MonkeyPatch
     assert [title.split(" right")[0] for title in cells_of(page)] == [
         "class 2", "class 3", "class 4", "class 5"
     ]  # fmt: skip
+    # the classes are in the order of their pixels, all of them
+    table = page.split('<section id="classes"')[1].split("</section>")[0]
+    assert re.findall(r"class (\d)</th>", table) == ["5", "4", "3", "2", "1", "0"]
     assert "2 less common classes are only in the JSON file" in page
 
 
