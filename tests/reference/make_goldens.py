@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from . import goldens
-from .golden_backbones import efficientnet, efficientnet_photos, inception
+from .golden_backbones import efficientnet, efficientnet_photos, inception, mobilenet
 from .golden_case import Destination
 from .golden_generators import images, spade_generators, tsit_generators
 from .golden_layers import (
@@ -51,6 +51,7 @@ SUBJECTS: dict[str, Callable[[Destination], None]] = {
         efficientnet,
         efficientnet_photos,
         inception,
+        mobilenet,
         segformers,
         segmentation_losses,
         segmenter_steps,

@@ -82,7 +82,9 @@ def test_steps_as_published() -> None:
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     trainer = trainer_of(SegFormer(shape=SHAPE, classes=2), warmup_steps=4)
     factors = [trainer.rate_factor(step, step, 10) for step in range(10)]
-    assert factors[0] == pytest.approx(1e-6) and factors[4:] == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    assert factors[0] == pytest.approx(1e-6) and factors[4:] == pytest.approx(
+        [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    )
     assert factors[2] == pytest.approx(0.8 * (0.5 + 0.5e-6))
     # A second phase starts at its own rate, after the warm-up.
     assert trainer.rate_factor(10, 0, 5) == 1.0
