@@ -6,8 +6,6 @@ images, and `sample` (n, D), features for KID; pytorch-fid ignores both.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +15,8 @@ from numpy.typing import NDArray
 from metrics.features import FeatureSet
 from metrics.frechet import Statistics
 from options.errors import UserError
-from options.paths import MOST_IMAGE_BYTES, open_file, path_error, show_path
+from options.paths import show_path
+from weights.npz_file import read_npz
 
 MU, SIGMA, COUNT, SAMPLE = "mu", "sigma", "count", "sample"
 FIX = "Write the file again, or name another one"
@@ -39,7 +38,7 @@ def read_statistics(path: Path | str, dimensions: int, network: str) -> FeatureS
 
     Raises UserError if the file cannot be read, or has other arrays.
     """
-    arrays = _read_arrays(path)
+    arrays = read_npz(path, "statistics as .npz (mu, sigma)", FIX, (MU, SIGMA, COUNT, SAMPLE))
     for name, shape in ((MU, (dimensions,)), (SIGMA, (dimensions, dimensions))):
         if name not in arrays:
             raise UserError(
@@ -60,25 +59,6 @@ def read_statistics(path: Path | str, dimensions: int, network: str) -> FeatureS
         None if count is None else int(count),
     )
     return FeatureSet(statistics, sample)
-
-
-def _read_arrays(path: Path | str) -> dict[str, NDArray]:
-    try:
-        with open_file(path, MOST_IMAGE_BYTES) as file:
-            if file.read(4) != b"PK\x03\x04":
-                raise ValueError("no .npz file")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                names = (MU, SIGMA, COUNT, SAMPLE)
-                return {name: archive[name] for name in names if name in archive}
-    except OSError as error:
-        raise path_error(path, error, "a readable .npz file") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        found = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{show_path(path)}: expected statistics as .npz (mu, sigma), got damage or another "
-            f"kind of file ({found}). {FIX}"
-        ) from None
 
 
 def _check(
