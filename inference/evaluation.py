@@ -23,6 +23,7 @@ from data.listing import stem_of
 from data.ownership import OutputFolder
 from data.styles import read_style_table
 from data.transforms import resize_image
+from inference.aesthetics import measure_contrast
 from inference.contact_sheet import fit_cell, render_layout
 from inference.metric_networks import EFFICIENTNET, INCEPTION
 from metrics.evaluation import MaskResults, worst_and_best
@@ -74,7 +75,10 @@ class PhotoStatistics:
 def measure_distances(
     sources: Sources, network: FeatureNetwork, photos: PhotoStatistics
 ) -> list[Row]:
-    """Return the two distances of a network; writes the photos' statistics if a file is named."""
+    """Return the two distances of a network; writes the photos' statistics if a file is named.
+
+    On EfficientNet the contrastive scorer follows.
+    """
     with ProgressBar(f"{network.name}, images", "images") as show:
         made = measure_features(sources.images, network, show)
     real = photos.stored
@@ -91,8 +95,13 @@ def measure_distances(
     rows = [Row(frechet, frechet_distance(made.statistics, real.statistics), *counts, note)]
     if real.sample is None or made.sample is None:
         note = f"{photos.path} has no features of photos; remove it, or name another file"
-        return [*rows, Row(kernel, None, *counts, note)]
-    return [*rows, Row(kernel, 1000 * kernel_distance(made.sample, real.sample), *counts)]
+        rows.append(Row(kernel, None, *counts, note))
+    else:
+        distance = 1000 * kernel_distance(made.sample, real.sample)
+        rows.append(Row(kernel, distance, *counts))
+    if network.name == EFFICIENTNET:
+        rows += measure_contrast(made, real, str(photos.path))
+    return rows
 
 
 def measure_styles(sources: Sources) -> list[Row]:

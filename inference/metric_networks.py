@@ -2,6 +2,7 @@
 
 network = load_network(EFFICIENTNET, None)      # Jittor has been started
 predictor = load_predictor(Path("segmenter.safetensors"))
+rater = load_rater(Path("nima.npz"))
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.aesthetics import nima_input
 from metrics.features import FeatureNetwork, efficientnet_input, inception_input
 from metrics.predictions import Predictor
 from options.paths import expand
@@ -40,6 +42,25 @@ def load_network(name: str, inception_weights: str | None) -> FeatureNetwork:
         return features
 
     return FeatureNetwork(name, DIMENSIONS[name], prepare, pooled)
+
+
+def load_rater(path: Path) -> FeatureNetwork:
+    """Load NIMA, whose features are the probabilities of 10 ratings; Jittor has been started."""
+    import jittor as jt
+
+    from inference.synthesizer import prepare_networks
+    from models.networks.mobilenet import RATINGS
+    from weights.nima import load_nima
+
+    network = load_nima(path)
+    prepare_networks([network])
+
+    def probabilities(batch: NDArray[np.float32]) -> NDArray[np.floating]:
+        with jt.no_grad():
+            ratings: NDArray[np.floating] = network(jt.array(batch)).numpy()
+        return ratings
+
+    return FeatureNetwork("NIMA", RATINGS, nima_input, probabilities)
 
 
 def load_predictor(path: Path) -> Predictor:

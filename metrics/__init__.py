@@ -1,4 +1,4 @@
-"""Numbers about images: feature distances, segmentation accuracy, style similarity, scores.
+"""Numbers about images: feature distances, segmentation accuracy, style, aesthetics, scores.
 
     frechet            statistics of features, and the Frechet distance between two of them
     kernel             the kernel distance of KID between two sets of features
@@ -7,6 +7,8 @@
     segmentation       mask accuracy, confusion matrix, accuracy and IoU per class
     predictions        the agreement of a segmenter's predictions with layouts
     style              similarity of color histograms
+    aesthetics         scores of NIMA
+    contrast           the contrastive scorer: images against photos
     scores             the machine scores of the contest
     table              the measures as rows
     evaluation         all numbers of a set of images, as JSON

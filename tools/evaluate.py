@@ -6,10 +6,12 @@
     python -m tools.evaluate --images DIR --photos DIR --styles label_to_img.json
     python -m tools.evaluate --images DIR --photos DIR --segmenter FILE --layouts DIR
     python -m tools.evaluate --name RUN --segmenter FILE --html page.html --json numbers.json
+    python -m tools.evaluate --images DIR --photos DIR --aesthetic-weights nima.npz
 
 FD-EffNet and KD-EffNet compare features of EfficientNet-Lite0, whose weights come with the
 installed packages. FID and KID need pytorch-fid's weights of Inception, which are not included.
 Mask accuracy and mIoU need a segmenter, as tools.convert_checkpoint makes it from a SegFormer.
+The aesthetic measure needs weights of NIMA. The contrastive score tells images from photos.
 Compare numbers only for equal counts of images and photos. A measure that is missing is printed as
 "not measured", and so is a score that needs it. docs/evaluation.md explains every row. The page
 shows the numbers, the classes, and with a segmenter the worst and the best images.
@@ -26,6 +28,7 @@ from data.classes import MAX_CLASSES
 from data.counterparts import Masks, find_masks, find_masks_of_run, find_photos_of_run
 from data.ownership import output_file
 from data.reading import LayoutClasses
+from inference.aesthetics import measure_aesthetic
 from inference.evaluation import (
     DISTANCES,
     PhotoStatistics,
@@ -43,6 +46,7 @@ from inference.metric_networks import (
     INCEPTION,
     load_network,
     load_predictor,
+    load_rater,
 )
 from metrics.evaluation import Evaluation, write_json
 from metrics.features import find_images
@@ -85,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if masks is not None:
         predictor = load_predictor(expand(arguments.segmenter))
         _check_classes(predictor, masks.classes, arguments.segmenter)
+    weights = arguments.aesthetic_weights
+    rater = None if weights is None else load_rater(expand(weights))
     rows: list[Row] = []
     for network, one in zip(networks, statistics, strict=True):
         rows += measure_distances(sources, network, one)
@@ -103,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += photo_mask_rows(results.photo_counts, results.note)
         if "html" in outputs:
             worst, best = render_extremes(sources, masks, predictor, results)
-    rows += score_rows({row.name: row.value for row in rows})
+    rows += measure_aesthetic(sources.images, rater)
+    rows += score_rows({row.name: row.value for row in rows}, arguments.aesthetic or "nima")
     evaluation = Evaluation(str(sources.root), rows, results)
     texts = {"json": write_json(evaluation), "html": write_page(evaluation, worst, best)}
     print(format_table(rows))
@@ -154,6 +161,16 @@ def _parser() -> argparse.ArgumentParser:
         "default",
     )  # fmt: skip
     add("--html", metavar="FILE", help="write a page; with --name evaluation.html next to the JSON")
+    add(
+        "--aesthetic-weights", "--aesthetic_weights", metavar="FILE",
+        help="weights of NIMA, as docs/weights.md makes them (.npz or .safetensors); adds the "
+        "aesthetic measure",
+    )  # fmt: skip
+    add(
+        "--aesthetic", choices=("nima", "contrastive"),
+        help="the aesthetic measure of the scores: nima (the default), or the contrastive score, "
+        "which is another scale than the contest's",
+    )  # fmt: skip
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
     add(
         "--results-path", "--results_path", default="results", metavar="DIR",
@@ -172,6 +189,8 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--inception-statistics has no effect without --inception-weights. Remove it"
         )
+    if arguments.aesthetic == "nima" and arguments.aesthetic_weights is None:
+        raise UserError("--aesthetic nima: expected --aesthetic-weights FILE, got none. Name it")
     _check_mask_flags(arguments)
     statistics = (arguments.statistics, arguments.inception_statistics)
     paths = [expand(text) for text in statistics if text is not None]

@@ -49,7 +49,7 @@ class HeldOutAccuracy:
             predictor = Predictor(network.classes, self._segment, network.smallest_side)
             photos = [pair.image_path for pair in self.pairs]
             layouts = [pair.label_path for pair in self.pairs]
-            counts = measure_masks(photos, layouts, self.classes, predictor)
+            counts = measure_masks(photos, layouts, self.classes, predictor).counts
             sheet = self._render_sheet()
         self._log(progress, counts)
         path = self.folder.samples / f"{progress.last_epoch:04d}-{progress.step:08d}.png"

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from metrics.aesthetics import rate
+from metrics.contrast import Contrast
 from metrics.segmentation import SegmentationCounts
-from metrics.table import Row, format_table, mask_rows, photo_mask_rows, score_rows
+from metrics.table import (
+    Row,
+    aesthetic_rows,
+    contrast_rows,
+    format_table,
+    mask_rows,
+    photo_mask_rows,
+    score_rows,
+)
 
 
 def counts(classes: int) -> SegmentationCounts:
@@ -34,15 +44,33 @@ def test_rows_of_photos() -> None:
 
 def test_rows_that_are_not_measured() -> None:
     rows = mask_rows(None, "why") + photo_mask_rows(None, "why")
+    rows += aesthetic_rows(None, "why") + contrast_rows(None, "why")
     assert [row.name for row in rows] == [
-        "mask accuracy", "mIoU", "mask accuracy on photos", "mIoU on photos"
+        "mask accuracy", "mIoU", "mask accuracy on photos", "mIoU on photos",
+        "aesthetic", "deviation of ratings", "contrastive score", "contrastive AUC",
     ]  # fmt: skip
     assert all(row.value is None and row.note == "why" for row in rows)
 
 
-def values(**changed: float | None) -> dict[str, float | None]:
+def test_rows_of_aesthetics() -> None:
+    one, two = np.eye(10)[[1, 5]]
+    mean, deviation = aesthetic_rows(rate(np.stack([one, (one + two) / 2])))
+    assert mean == Row("aesthetic", pytest.approx(3), 2, None, "NIMA, 1 to 10")
+    assert deviation == Row("deviation of ratings", pytest.approx(1), 2, None, "within an image")
+
+
+def test_rows_of_the_contrastive_scorer() -> None:
+    score, accuracy = contrast_rows(Contrast(np.array([0.1, 0.2, 0.3]), 0.9, 7))
+    assert score.name == "contrastive score" and score.value == pytest.approx(0.2)
+    assert accuracy.name == "contrastive AUC" and accuracy.value == 0.9
+    assert (score.images, score.photos) == (accuracy.images, accuracy.photos) == (3, 7)
+    assert "not on NIMA's scale" in score.note
+
+
+def values(changed: dict[str, float | None] | None = None) -> dict[str, float | None]:
     styles = {"style similarity, hue": 0.4, "style similarity, BGR + HSV": 0.2}
-    return {"mask accuracy": 0.8, "FID": 30.0, **styles, **changed}
+    aesthetics = {"aesthetic": None, "contrastive score": 0.3}
+    return {"mask accuracy": 0.8, "FID": 30.0, **styles, **aesthetics, **(changed or {})}
 
 
 def test_scores_without_the_aesthetic_term() -> None:
@@ -55,13 +83,40 @@ def test_scores_without_the_aesthetic_term() -> None:
         whole = rows[f"score 2023, {guess}"]
         assert whole.value is None
         assert whole.note == f"missing: aesthetic; terms: style similarity {term:.4f}, FID 0.3500"
-    assert rows["score 2022"].value is None and rows["aesthetic"].value is None
+    assert rows["score 2022"].value is None
+    # not even if it is measured: it is no aesthetic measure unless the user says so
+    assert not any("contrastive" in row.note for row in rows.values())
+
+
+def test_scores_with_nima() -> None:
+    rows = {row.name: row for row in score_rows(values({"aesthetic": 5.0}))}
+    assert rows["score 2022"].value == pytest.approx(0.8 * (0.25 + 0.35))
+    assert rows["score 2022"].note == "terms: aesthetic 0.2500, FID 0.3500; aesthetic: NIMA"
+    assert rows["score 2022 without aesthetic"].value == pytest.approx(0.8 * 0.35)
+    whole = rows["score 2023, hue"]
+    assert whole.value == pytest.approx(0.8 * (0.1 + 0.21 + 0.35))
+    assert whole.note.endswith(
+        "aesthetic 0.1000, style similarity 0.2100, FID 0.3500; aesthetic: NIMA / 10"
+    )
+
+
+def test_scores_with_the_contrastive_score() -> None:
+    for aesthetic in (None, 5.0):
+        found = score_rows(values({"aesthetic": aesthetic}), "contrastive")
+        rows = {row.name: row for row in found}
+        assert rows["score 2022"].value == pytest.approx(0.8 * (0.15 + 0.35))
+        assert rows["score 2022"].note.endswith("aesthetic: 10 x contrastive score")
+        whole = rows["score 2023, BGR + HSV"]
+        assert whole.value == pytest.approx(0.8 * (0.06 + 0.18 + 0.35))
+        assert whole.note.endswith("; aesthetic: contrastive score")
+    unmeasured = score_rows(values({"aesthetic": 5.0, "contrastive score": None}), "contrastive")
+    assert unmeasured[0].value is None and unmeasured[0].note.startswith("missing: aesthetic; ")
 
 
 @pytest.mark.parametrize("missing", ["mask accuracy", "FID"])
 def test_no_number_replaces_a_missing_measure(missing: str) -> None:
-    rows = score_rows(values(**{missing: None}))
-    assert len(rows) == 7 and all(row.value is None for row in rows)
+    rows = score_rows(values({missing: None}))
+    assert len(rows) == 6 and all(row.value is None for row in rows)
     assert all(
         missing in row.note for row in rows if "without" not in row.name and row.note[0] == "m"
     )

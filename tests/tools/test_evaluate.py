@@ -100,7 +100,7 @@ def test_distances_of_efficientnet_have_their_own_names(
     assert table[0].split() == ["measure", "value", "images", "photos", "note"]
     assert table[1].split()[:4] == ["FD-EffNet", f"{frechet:.4f}", "5", "7"]
     assert [line.split("  ")[0] for line in table[1:]] == list(measures)
-    assert table[3].startswith("FID ") and "not measured" in table[3]
+    assert table[5].startswith("FID ") and "not measured" in table[5]
 
 
 def test_fid_needs_the_weights_of_inception(tmp_path: Path, folders: tuple[Path, Path]) -> None:
@@ -287,6 +287,7 @@ def fails(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
         ("OK --statistics x.npz --json x.npz", "expected distinct files"),
         ("OK --html x.npz --json x.npz", "--json, --html: expected distinct files"),
         ("--name a --html results/a/evaluation/evaluation.json", "expected distinct files"),
+        ("OK --aesthetic nima", "--aesthetic nima: expected --aesthetic-weights FILE, got none"),
         ("OK --json OTHER.npz", "is in the way"),
         ("OK --html OTHER.npz", "or name another file with --html"),
     ],
