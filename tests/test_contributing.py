@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.tiny import write_dataset, write_schedule
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("options", "runtime", "data", "models", "weights", "inference", "training")
+PACKAGES = ("options", "runtime", "data", "models", "weights", "metrics", "inference", "training")
 
 NETWORK = '''"""A toy: one convolution on the layout."""
 

@@ -35,7 +35,7 @@ def test_both_sides_have_a_pair(count: int, fraction: float) -> None:
     assert rest and held and len(rest) + len(held) == count
 
 
-def test_nothing_is_held_out_of_one_pair_or_with_fraction_zero() -> None:
+def test_one_pair_and_fraction_zero_hold_out_no_pair() -> None:
     assert split_pairs(pairs(1), 0.5) == (pairs(1), [])
     assert split_pairs(pairs(9), 0.0) == (pairs(9), [])
 

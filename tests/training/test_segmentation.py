@@ -171,7 +171,7 @@ def test_a_run_resumes_exactly_and_measures_held_out_pairs(
         assert sheet.width > sheet.height / 2
 
 
-def test_without_held_out_pairs_nothing_is_measured(segmentation: RunOptions) -> None:
+def test_without_held_out_pairs_no_accuracy_is_measured(segmentation: RunOptions) -> None:
     options = replace(segmentation, data=replace(segmentation.data, held_out=0.0))
     start(options, Schedule("one", (Phase("I", 1, 4, "total", 1e-3),)), create_method)
     assert "mask accuracy" not in read_log(options)
