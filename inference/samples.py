@@ -29,21 +29,38 @@ def render_samples(synthesizer: Synthesizer, samples: Batch, seed: int) -> Image
     rows = []
     for index, stem in enumerate(samples.stems):
         layout = samples.content[index]
-        edges = None if samples.edges is None else samples.edges[index]
-        photo = _to_pixels(samples.image[index])
-        noise = synthesizer.sample_noise(seed, f"sample {stem}")
-        style = photo if synthesizer.takes_photo else None
-        first_noise = None if synthesizer.has_encoder else noise
         row = [
             conditioner.render(layout, cell),
-            photo,
-            synthesizer.synthesize(layout, style=style, noise=first_noise, edges=edges),
+            _to_pixels(samples.image[index]),
+            _generate(synthesizer, samples, index, seed),
         ]
         if synthesizer.has_encoder:
+            edges = None if samples.edges is None else samples.edges[index]
+            noise = synthesizer.sample_noise(seed, f"sample {stem}")
             row.append(synthesizer.synthesize(layout, noise=noise, edges=edges))
         rows.append(row)
     seen = np.unique(samples.content).tolist()
     return render_sheet(rows, titles, cell=cell, legend=seen, classes=synthesizer.classes)
+
+
+def generate_samples(
+    synthesizer: Synthesizer, samples: Batch, seed: int
+) -> list[NDArray[np.uint8]]:
+    """The results of a sheet of layouts: images uint8 (H, W, 3)."""
+    return [_generate(synthesizer, samples, i, seed) for i in range(len(samples.stems))]
+
+
+def _generate(synthesizer: Synthesizer, samples: Batch, index: int, seed: int) -> NDArray[np.uint8]:
+    """The image of a layout, in the style of its photo if there is an encoder or style stream."""
+    noise = None
+    if not synthesizer.has_encoder:
+        noise = synthesizer.sample_noise(seed, f"sample {samples.stems[index]}")
+    return synthesizer.synthesize(
+        samples.content[index],
+        style=_to_pixels(samples.image[index]) if synthesizer.takes_photo else None,
+        noise=noise,
+        edges=None if samples.edges is None else samples.edges[index],
+    )
 
 
 def _render_unpaired(synthesizer: Synthesizer, samples: Batch, seed: int) -> Image.Image:

@@ -161,7 +161,8 @@ class Option:
         """The flag with this value, as a user types it."""
         if self.kind is bool:
             return self.flag if value else f"--no-{self.flag[2:]}"
-        return f"{self.flag} {show(value)}"
+        one_line = not isinstance(value, str) or value.isprintable()
+        return f"{self.flag} {show(value) if one_line else quote(value)}"
 
     def _in_range(self, value: Any) -> bool:
         return (

@@ -75,6 +75,13 @@ VGG = Need("--lambda-vgg above 0", lambda run: run.loss.lambda_vgg > 0)
 TRANSFORMER = Need(
     "--encoder mit_b0, mit_b1 or mit_b2", lambda run: run.segmenter.encoder.startswith("mit_")
 )
+SEGMENTATION_LOSS = Need(
+    "--lambda-segmentation above 0", lambda run: run.loss.lambda_segmentation > 0
+)
+SEGMENTER = Need(
+    "--lambda-segmentation above 0 or --segmenter-discriminator",
+    lambda run: run.loss.lambda_segmentation > 0 or run.discriminator.segmenter_discriminator,
+)
 GPU = Need("--device cuda", lambda run: run.training.device != "cpu")
 
 
@@ -299,6 +306,12 @@ class DiscriminatorOptions:
     discriminator_channels: int = option(
         64, "base channels of each discriminator", minimum=1, maximum=1024
     )
+    segmenter_discriminator: bool = option(
+        False,
+        "add a discriminator of the features of --segmenter, which stays frozen",
+        needs=SYNTHESIS,
+        optional_in_files=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -338,6 +351,39 @@ class LossOptions:
     )
     lambda_kl: float = option(
         0.05, "with --vae: weight of the KL loss", minimum=0.0, resume="logged", needs=VAE
+    )
+    lambda_segmentation: float = option(
+        0.0,
+        "weight of the loss of a frozen segmenter, which images learn to fool (docs/training.md)",
+        minimum=0.0,
+        resume="logged",
+        needs=SYNTHESIS,
+        optional_in_files=True,
+    )
+    segmentation_loss: Literal["cross_entropy", "mask_probability"] = option(
+        "cross_entropy",
+        "the segmenter's loss: cross_entropy, or mask_probability, -log of the mean probability "
+        "of the right class",
+        resume="logged",
+        needs=SEGMENTATION_LOSS,
+        optional_in_files=True,
+    )
+    segmenter: str | None = option(
+        None,
+        "file of the segmenter of --lambda-segmentation and --segmenter-discriminator",
+        metavar="FILE",
+        resume="free",
+        needs=SEGMENTER,
+        optional_in_files=True,
+    )
+    second_segmenter: str | None = option(
+        None,
+        "file of a segmenter that no loss uses: a warning appears if the two disagree about the "
+        "samples",
+        metavar="FILE",
+        resume="free",
+        needs=SEGMENTER,
+        optional_in_files=True,
     )
 
 

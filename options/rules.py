@@ -7,7 +7,7 @@ from typing import Any
 from options.errors import UserError, quote
 from options.fields import Option
 from options.generators import GENERATORS
-from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions
+from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions, LossOptions
 
 
 def no_effect(option: Option, value: Any, need: str) -> UserError:
@@ -40,6 +40,18 @@ def check_style(generator: GeneratorOptions) -> None:
             f"--vae: expected --no-style-stream with {generator.generator}, got the style stream "
             "as a second source of style. Add --no-style-stream, or remove --vae"
         )
+
+
+def check_segmenter(loss: LossOptions, discriminator: DiscriminatorOptions) -> None:
+    """Check that what uses a segmenter has one."""
+    if loss.segmenter is not None:
+        return
+    for flag, used in (
+        (f"--lambda-segmentation {loss.lambda_segmentation:g}", loss.lambda_segmentation > 0),
+        ("--segmenter-discriminator", discriminator.segmenter_discriminator),
+    ):
+        if used:
+            raise UserError(f"{flag}: expected --segmenter FILE, got none. Name one, or remove it")
 
 
 def check_depth(

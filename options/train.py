@@ -32,7 +32,15 @@ from options.groups import (
     SegmenterOptions,
     TrainingOptions,
 )
-from options.rules import check_depth, check_name, check_scales, check_style, check_task, no_effect
+from options.rules import (
+    check_depth,
+    check_name,
+    check_scales,
+    check_segmenter,
+    check_style,
+    check_task,
+    no_effect,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class RunOptions:
         else:
             check_depth(self.data, self.generator, self.discriminator)
             check_style(self.generator)
+            check_segmenter(self.loss, self.discriminator)
         check_name(self.training.name)
         return self
 

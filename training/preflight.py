@@ -16,6 +16,7 @@ from data.check import Report, save_reports
 from data.content import CheckedItems, Dataset, find_dataset
 from data.workers import Progress as ShowProgress
 from options.errors import UserError
+from options.paths import expand
 from options.schedule import Schedule
 from options.train import RunOptions
 from training.checkpoint import State, clean, find_state
@@ -30,6 +31,7 @@ from training.plan import (
     plan_phases,
 )
 from training.run_folder import RunFolder, compare_options
+from weights.segmenters import read_classes
 
 SHOWN_FAULTS = 5
 
@@ -93,16 +95,30 @@ def check_inputs(options: RunOptions, schedule: Schedule, processes: int) -> lis
     check_batch_sizes(phases, processes)
     loss = options.loss
     weights = (loss.lambda_gan, loss.lambda_feature, loss.lambda_vgg, loss.lambda_l1)
-    if "lambda_gan" not in options.unused() and not any(weights):
+    if "lambda_gan" not in options.unused() and not any((*weights, loss.lambda_segmentation)):
         raise UserError(
-            "--lambda-gan, --lambda-feature, --lambda-vgg and --lambda-l1: expected at least one "
-            "above 0, got 0 for all. Set one of them above 0"
+            "--lambda-gan, --lambda-feature, --lambda-vgg, --lambda-segmentation and --lambda-l1: "
+            "expected at least one above 0, got 0 for all. Set one of them above 0"
         )
+    check_segmenters(options)
     dataset = find_dataset(options.data)
     missing = dataset.missing_subsets(folder.selections, [phase.subset for phase in phases])
     subsets = [phase.subset for phase in phases if phase.subset not in missing]
     dataset.check_lists(folder.selections, subsets)
     return missing
+
+
+def check_segmenters(options: RunOptions) -> None:
+    """Check that the segmenters exist and have the classes of the layouts; raises UserError."""
+    data = options.data
+    for file in (options.loss.segmenter, options.loss.second_segmenter):
+        classes = data.layout_classes if file is None else read_classes(expand(file))
+        if classes != data.layout_classes:
+            unknown = "" if data.unknown_label is None else ", the last one unknown"
+            raise UserError(
+                f"{file}: expected a segmenter of {data.layout_classes} classes{unknown}, got one "
+                f"of {classes}. Name a segmenter of the layouts' classes"
+            )
 
 
 def prepare_run(
@@ -146,6 +162,7 @@ def prepare_run(
 def describe_run(options: RunOptions, schedule: Schedule) -> str:
     """What a start with these options would do, for --dry-run. Writes nothing."""
     folder, state, _ = find_progress(options, schedule)
+    check_segmenters(options)
     progress = state.progress if state else Progress()
     dataset = find_dataset(options.data)
     lines = dataset.describe()

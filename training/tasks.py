@@ -24,6 +24,7 @@ from training.plan import PlannedPhase, Progress
 from training.preflight import Preparation
 from training.sample_sheets import SampleSheets
 from training.segmentation import SegmentationTrainer
+from training.segmenters import Referee, load_segmenters
 from training.trainer import Trainer
 from training.vgg import load_vgg
 from weights.new_segmenters import create_segmenter
@@ -61,11 +62,18 @@ class GanTask(Task):
         self.preparation = preparation
         options = preparation.options
         vgg, digest = load_vgg(options.loss, preparation.state, log)
-        self.trainer: Trainer = Trainer(create(options, vgg), options)
-        self.digests = {"vgg": digest}
+        use_prepared_onednn()
+        segmenters = load_segmenters(options, preparation.state, log)
+        method = create(options, vgg)
+        if segmenters.first is not None:
+            method.use_segmenter(segmenters.first)
+        self.trainer: Trainer = Trainer(method, options)
+        self.digests = {"vgg": digest, **segmenters.digests}
         self.samples = None
         if distributed.rank() == 0:
             self.samples = SampleSheets(preparation, self.trainer, log)
+            if segmenters.second is not None:
+                self.samples.referee = Referee(segmenters, log)
 
     def report(self, progress: Progress) -> None:
         if self.samples is not None:

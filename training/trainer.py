@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import jittor as jt
 import numpy as np
 
-from models.gans.base import Losses, Method
+from models.gans.base import DISCRIMINATORS, Losses, Method
 from models.kernels.precision import autocast
 from models.layouts.layout import Content
 from options.train import RunOptions
@@ -150,7 +150,7 @@ class Trainer:
 
         Buffers are under `raw` only; they belong to both.
         """
-        networks = {k: net for k, net in self.method.networks.items() if k != "discriminator"}
+        networks = {k: n for k, n in self.method.networks.items() if k not in DISCRIMINATORS}
         raw = {f"raw.{name}": var for name, var in name_variables(networks).items()}
         return raw | {f"ema.{name}": var for name, var in self.ema.state().items()}
 

@@ -95,7 +95,7 @@ def _load_lite(path: Path, metadata: Mapping[str, str]) -> LiteSegmenter:
 
     arrays, _ = read_tensors(path)
     require_finite(arrays, path)
-    network = LiteSegmenter(classes=_read_classes(metadata, path))
+    network = LiteSegmenter(classes=_parse_classes(metadata, path))
     assign_arrays(network.state_dict(), arrays, str(path))
     network.eval()
     return network
@@ -138,6 +138,14 @@ def segmenter_metadata(
         "mean": " ".join(map(str, mean)),
         "deviation": " ".join(map(str, deviation)),
     }
+
+
+def read_classes(path: Path) -> int:
+    """Return the number of classes of a segmenter; does not import Jittor.
+
+    Raises UserError if the file is no segmenter.
+    """
+    return _parse_classes(_read_metadata(path), path)
 
 
 def read_segmenter(path: Path) -> Segmenter:
@@ -194,7 +202,7 @@ def _read_settings(
     norms = next((norms for norms in EPSILONS if norms == metadata.get("norms")), None)
     if norms is None:
         raise _damaged(path, "norms", " or ".join(EPSILONS), metadata)
-    classes = _read_classes(metadata, path)
+    classes = _parse_classes(metadata, path)
     colors = []
     for name in ("mean", "deviation"):
         try:
@@ -208,7 +216,7 @@ def _read_settings(
     return classes, norms, colors[0], colors[1]
 
 
-def _read_classes(metadata: Mapping[str, str], path: Path) -> int:
+def _parse_classes(metadata: Mapping[str, str], path: Path) -> int:
     classes = metadata.get("classes", "")
     if not re.fullmatch(r"[1-9]\d{0,4}", classes):
         raise _damaged(path, "classes", "a number from 1", metadata)

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import jittor as jt
 from jittor import nn
 
 from models import losses
-from models.layouts.layout import Content, Photos
+from models.layouts.layout import Content, Layout, Photos
 from models.networks.discriminator import Features, MultiScaleDiscriminator
 from models.networks.encoder import StyleEncoder, sample_latent
+from models.networks.feature_discriminator import FeatureDiscriminator
 from models.networks.vgg import VGG19
 from options.train import RunOptions
 
 Losses = dict[str, jt.Var]
+
+SEGMENTATION_LOSSES: dict[str, Callable[[jt.Var, jt.Var], jt.Var]] = {
+    "cross_entropy": losses.segmentation_loss,
+    "mask_probability": losses.mask_probability_loss,
+}
+# Networks that the discriminator's optimizer trains.
+DISCRIMINATORS = ("discriminator", "segmenter_discriminator")
+
+
+class FrozenSegmenter(Protocol):
+    """A segmenter in evaluation mode: its parameters are constants.
+
+    A call maps images (N, 3, H, W) in [-1, 1] to logits (N, K, h, w), `encoder` maps them to a list
+    of feature maps, the finest first.
+    """
+
+    encoder: Any
+
+    def __call__(self, image: jt.Var) -> jt.Var: ...
 
 
 class Method(ABC):
     """A conditional GAN: generator (and style encoder) against a multi-scale patch discriminator.
 
     Generator loss: lambda_gan * GAN + lambda_feature * feature matching + lambda_vgg * perceptual +
-    lambda_l1 * L1 (+ lambda_kl * KL); losses of weight 0 are left out. The discriminator sees an
+    lambda_l1 * L1 (+ lambda_kl * KL) (+ lambda_segmentation * segmentation loss); losses of weight
+    0 are left out. The discriminator sees an
     image generated anew after the generator's update, as published for SPADE and TSIT. pix2pix and
     pix2pixHD halve the discriminator loss, which changes no step of Adam; here it is not halved.
 
@@ -33,12 +54,15 @@ class Method(ABC):
     Attributes:
         options: the options of the run.
         vgg: VGG-19 of the perceptual loss; None leaves that loss out.
-        networks: 'generator', 'discriminator' and, with `vae`, 'encoder'.
+        segmenter: the frozen segmenter, see `use_segmenter`; None leaves its losses out.
+        networks: 'generator', 'discriminator', with `vae` 'encoder', and with the segmenter as a
+            discriminator 'segmenter_discriminator'.
     """
 
     def __init__(self, options: RunOptions, vgg: VGG19 | None):
         self.options = options
         self.vgg = vgg
+        self.segmenter: FrozenSegmenter | None = None
         self.networks: dict[str, nn.Module] = {
             "generator": self.create_generator(),
             "discriminator": self.create_discriminator(),
@@ -100,6 +124,16 @@ class Method(ABC):
     def discriminator_variant(self) -> dict[str, Any]:
         """Arguments of `MultiScaleDiscriminator` that differ from SPADE's."""
         return {}
+
+    def use_segmenter(self, segmenter: FrozenSegmenter) -> None:
+        """Adds a frozen segmenter: its loss, and its discriminator if the options ask for it."""
+        self.segmenter = segmenter
+        if self.options.discriminator.segmenter_discriminator:
+            maps = segmenter.encoder(jt.zeros((1, 3, *self.size)))
+            self.networks["segmenter_discriminator"] = FeatureDiscriminator(
+                feature_channels=[int(x.shape[1]) for x in maps],
+                channels=self.options.discriminator.discriminator_channels,
+            )
 
     def perceptual_target(self, content: Content, image: jt.Var) -> jt.Var:
         """Target images (N, 3, H, W) of the perceptual loss."""
@@ -183,18 +217,46 @@ class Method(ABC):
             result["vgg"] = weights.lambda_vgg * loss
         if weights.lambda_l1:
             result["l1"] = weights.lambda_l1 * losses.l1_loss(fake, image)
-        return result, fake
+        return result | self._segmenter_losses(content, fake), fake
+
+    def _segmenter_losses(self, content: Content, fake: jt.Var) -> Losses:
+        """The losses of the generator that come from the frozen segmenter."""
+        weights, segmenter = self.options.loss, self.segmenter
+        result: Losses = {}
+        if segmenter is None:
+            return result
+        if weights.lambda_segmentation:
+            assert isinstance(content, Layout)  # the options allow no photos
+            function = SEGMENTATION_LOSSES[weights.segmentation_loss]
+            loss = function(segmenter(fake), content.ids)
+            result["segmentation"] = weights.lambda_segmentation * loss
+        discriminator = self.networks.get("segmenter_discriminator")
+        if discriminator is not None and weights.lambda_gan:
+            (scores,) = discriminator([segmenter.encoder(fake)])
+            loss = losses.generator_gan_loss(scores, weights.gan_loss)
+            result["gan_segmenter"] = weights.lambda_gan * loss
+        return result
 
     def discriminator_losses(self, content: Content, image: jt.Var) -> Losses:
-        """Losses of the discriminator, (1,) each: 'fake' on generated, 'real' on given images."""
+        """Losses of the discriminators, (1,) each: 'fake' on generated, 'real' on given images."""
         kind = self.options.loss.gan_loss
         with jt.no_grad():
             fake, _ = self.reconstruct(content, image)
         fake_features, real_features = self._discriminate(content, fake.detach(), image)
-        return {
+        result = {
             "fake": losses.discriminator_gan_loss(_scores(fake_features), kind, real=False),
             "real": losses.discriminator_gan_loss(_scores(real_features), kind, real=True),
         }
+        discriminator = self.networks.get("segmenter_discriminator")
+        if discriminator is not None:
+            assert self.segmenter is not None
+            with jt.no_grad():
+                maps = [self.segmenter.encoder(x) for x in (fake, image)]
+            of_fake, of_real = discriminator(maps)
+            for name, scores in (("fake", of_fake), ("real", of_real)):
+                loss = losses.discriminator_gan_loss(scores, kind, real=name == "real")
+                result[f"{name}_segmenter"] = loss
+        return result
 
     def _discriminate(
         self, content: Content, fake: jt.Var, real: jt.Var
@@ -208,16 +270,18 @@ class Method(ABC):
         return [
             (f"{name}.{key}", parameter)
             for name, network in self.networks.items()
-            if name != "discriminator"
+            if name not in DISCRIMINATORS
             for key, parameter in network.named_parameters()
             if not parameter.is_stop_grad()
         ]
 
     def discriminator_parameters(self) -> list[tuple[str, jt.Var]]:
-        """Names and values of the trainable parameters of the discriminator."""
+        """Names and values of the trainable parameters of the discriminators."""
         return [
-            (f"discriminator.{key}", parameter)
-            for key, parameter in self.networks["discriminator"].named_parameters()
+            (f"{name}.{key}", parameter)
+            for name, network in self.networks.items()
+            if name in DISCRIMINATORS
+            for key, parameter in network.named_parameters()
             if not parameter.is_stop_grad()
         ]
 

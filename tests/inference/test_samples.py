@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.loader import Batch
 from inference.contact_sheet import MARGIN, TEXT_HEIGHT, fit_cell
-from inference.samples import render_samples
+from inference.samples import generate_samples, render_samples
 from options.groups import DataOptions
 from options.train import RunOptions
 from tests.tiny import CLASSES, random_layout
@@ -81,6 +81,18 @@ def test_an_encoder_adds_a_column_from_noise() -> None:
     for _, inputs in synthesizer.calls[1::2]:
         assert "style" not in inputs and inputs["noise"] is not None
         assert inputs["edges"] is None
+
+
+@pytest.mark.parametrize("encoder", [True, False])
+def test_generated_samples_are_the_results_of_the_sheet(encoder: bool) -> None:
+    sheet, alone = (Recorder(encoder=encoder, photo=True) for _ in range(2))
+    batch = make_batch(edges=True)
+    render(sheet, batch)
+    images = generate_samples(alone, batch, seed=1)
+    assert [image.shape for image in images] == [(*SIZE, 3)] * 2
+    assert len(alone.calls) == 2
+    for found, expected in zip(alone.calls, sheet.calls[:: 1 + encoder], strict=True):
+        np.testing.assert_equal(found, expected)
 
 
 def test_photos_have_three_columns_without_a_legend() -> None:

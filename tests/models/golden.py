@@ -81,20 +81,34 @@ class OwnPart:
 
     def load(self, network: nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
         """Loads a state, strictly."""
-        own = {_name_as_torch(name): var for name, var in _without_flags(network).items()}
+        own = {self.name(name): var for name, var in _without_flags(network).items()}
         assign_arrays(own, state, "the golden")
 
     def state(self, network: nn.Module) -> Arrays:
         """The network's state with the golden's names."""
-        return {_name_as_torch(name): var.numpy() for name, var in _without_flags(network).items()}
+        return {self.name(name): var.numpy() for name, var in _without_flags(network).items()}
 
     def trainable(self, network: nn.Module) -> Vars:
         """The network's trainable parameters with the golden's names."""
         return {
-            _name_as_torch(name): parameter
+            self.name(name): parameter
             for name, parameter in network.named_parameters()
             if not parameter.is_stop_grad() and not name.startswith(self.unused)
         }
+
+    def name(self, name: str) -> str:
+        """The golden's name of a variable."""
+        return _name_as_torch(name)
+
+
+@dataclass(frozen=True)
+class SpectralPart(OwnPart):
+    """An `OwnPart` whose layers all have spectral norm."""
+
+    def name(self, name: str) -> str:
+        layer, _, last = name.removesuffix(".u").removesuffix(".v").rpartition(".")
+        ending = {"weight": "weight_orig", "bias": "bias", "spectral_norm": f"weight_{name[-1]}"}
+        return f"{layer}.{ending[last]}"
 
 
 def _name_as_torch(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from jittor import nn
 
 from models.gans import METHODS
+from models.gans.base import SEGMENTATION_LOSSES
 from models.gans.pix2pixhd import STAGES
 from models.gans.tsit import DISCRIMINATORS
 from models.kernels.precision import Precision
@@ -56,6 +57,11 @@ def test_a_network_has_the_depths_of_its_spec(name: str) -> None:
 )
 def test_an_option_has_the_choices_of_the_models(group: type, field: str, word: Any) -> None:
     assert get_args(get_type_hints(group)[field]) == get_args(word)
+
+
+def test_every_segmentation_loss_has_a_function() -> None:
+    choices = get_args(get_type_hints(LossOptions)["segmentation_loss"])
+    assert set(SEGMENTATION_LOSSES) == set(choices)
 
 
 def test_stages_are_those_of_the_specs() -> None:

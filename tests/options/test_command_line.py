@@ -87,6 +87,12 @@ def test_every_flag_in_both_spellings(option: Option, tmp_path: Path) -> None:
     if option.needs is SEGMENTATION or option.group == "segmenter":
         base = ["--task", "segmentation"]
         base += ["--encoder", "mit_b0"] * (option.name in ("encoder_weights", "drop_path"))
+    if option.name in ("segmenter", "second_segmenter", "segmentation_loss"):
+        base = ["--lambda-segmentation", "1", "--segmenter", "some-file"]
+    if option.name == "segmenter":
+        base = base[:2]
+    if option.name in ("lambda_segmentation", "segmenter_discriminator"):
+        base = ["--segmenter", "some-file"]
     argv: list[str] = []
     value: Any
     if option.kind is bool:

@@ -146,12 +146,35 @@ def test_style_has_one_source() -> None:
         RunOptions(loss=LossOptions(lambda_kl=0.1)),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_distance="cosine")),
         RunOptions(loss=LossOptions(lambda_vgg=0, vgg_weights="vgg.pth")),
+        RunOptions(loss=LossOptions(segmenter="s.safetensors")),
+        RunOptions(loss=LossOptions(second_segmenter="s.safetensors")),
+        RunOptions(
+            discriminator=DiscriminatorOptions(segmenter_discriminator=True),
+            loss=LossOptions(segmenter="s.safetensors", segmentation_loss="mask_probability"),
+        ),
         RunOptions(training=TrainingOptions(device="cpu", precision="bfloat16")),
     ],
 )
 def test_an_option_without_effect_is_an_error(options: RunOptions) -> None:
     with pytest.raises(UserError, match=r"has no effect without --.*\. Remove it"):
         options.validate()
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (RunOptions(loss=LossOptions(lambda_segmentation=0.5)), "--lambda-segmentation 0.5"),
+        (
+            RunOptions(discriminator=DiscriminatorOptions(segmenter_discriminator=True)),
+            "--segmenter-discriminator",
+        ),
+    ],
+)
+def test_losses_of_a_segmenter_need_one(options: RunOptions, flag: str) -> None:
+    with pytest.raises(UserError, match=f"^{flag}: expected --segmenter FILE, got none"):
+        options.validate()
+    loss = dataclasses.replace(options.loss, segmenter="s.safetensors", second_segmenter="t")
+    dataclasses.replace(options, loss=loss).validate()
 
 
 def test_options_of_the_encoder_are_valid_with_it() -> None:
@@ -205,6 +228,12 @@ def test_the_published_values_of_a_task() -> None:
         ("unknown_label", 255, "--unknown-label 255 has no effect without --task synthesis"),
         ("instances", True, "--instances has no effect without --task synthesis"),
         ("lambda_l1", 1.0, "--lambda-l1 1 has no effect without --task synthesis"),
+        ("lambda_segmentation", 1.0, "--lambda-segmentation 1 has no effect without --task syn"),
+        (
+            "segmenter_discriminator",
+            True,
+            "--segmenter-discriminator has no effect without --task synthesis",
+        ),
         (
             "content_channels",
             8,

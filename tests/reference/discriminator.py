@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .layers import LEAKY_SLOPE, spectral_instance_conv
+from .layers import LEAKY_SLOPE, leaky, spectral, spectral_instance_conv
 
 
 class NLayerDiscriminator(nn.Module):
@@ -77,6 +77,29 @@ class MultiscaleDiscriminator(nn.Module):
             outputs.append(discriminator(x))
             x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
         return outputs
+
+
+class FeatureHeads(nn.Module):
+    """A head for each of four maps: 1 x 1, 3 x 3 and 3 x 3 convolutions with spectral norm."""
+
+    def __init__(self, feature_channels: list[int], *, channels: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(FeatureHead(count, channels) for count in feature_channels)
+
+    def forward(self, maps: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+        """The scores of each map, as the only output of a scale."""
+        return [[head(x)] for head, x in zip(self.heads, maps, strict=True)]
+
+
+class FeatureHead(nn.Module):
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.first = spectral(nn.Conv2d(in_channels, channels, 1))
+        self.middle = spectral(nn.Conv2d(channels, channels, 3, padding=1))
+        self.last = spectral(nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(leaky(self.middle(leaky(self.first(x)))))
 
 
 def discriminate(

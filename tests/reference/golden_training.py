@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from . import losses
-from .discriminator import MultiscaleDiscriminator
+from .discriminator import FeatureHeads, MultiscaleDiscriminator
 from .encoder import ConvEncoder
 from .golden_case import CLASSES, Case, Destination, Results, Tensors, load_network
 from .golden_networks import dropout_length
 from .layout import condition, instance_edges
 from .pix2pix import MultiscalePatchDiscriminator, UNet
 from .pix2pixhd import CoarseToFine
+from .segformer import SegFormer
 from .spade import SPADEGenerator
 from .train_step import Trainer
 from .tsit import TSITGenerator
@@ -90,6 +91,7 @@ def edges(destination: Destination) -> None:
     case.finish(run, destination)
 
 
+DISCRIMINATORS = {"discriminator", "segmenter_discriminator"}
 STEPS = 5
 # A tenth of the published rate. Without momentum Adam changes every weight by nearly the full rate,
 # whatever the size of its gradient: rounding decides the direction for the smallest gradients. At
@@ -137,6 +139,9 @@ def _steps_case(
     noise: tuple[int, ...] = (),
     discriminator: dict[str, Any] | None = None,
     ids: dict[str, float] | None = None,
+    segmenter: dict[str, Any] | None = None,
+    heads: dict[str, Any] | None = None,
+    steps: int = STEPS,
     **settings: Any,
 ) -> None:
     """Five updates of G and D by `Trainer`, each on another batch.
@@ -145,7 +150,9 @@ def _steps_case(
     defaults of `Trainer`; `noise` is the shape of an image's noise, for a generator with noise.
     State names begin with "generator.", "discriminator." or "encoder.". Losses are weighted:
     out/STEP.NAME. Noise of the two passes of a step: in/STEP.generator_noise and
-    in/STEP.discriminator_noise. For translation in/STEP.content replaces in/STEP.ids.
+    in/STEP.discriminator_noise. For translation in/STEP.content replaces in/STEP.ids. `segmenter`
+    and `heads` are the options of a frozen SegFormer and of the discriminator of its maps, whose
+    states are "segmenter." and "segmenter_discriminator.".
     """
     discriminator_options: dict[str, Any] = {
         "in_channels": CLASSES + 3,
@@ -175,7 +182,8 @@ def _steps_case(
             "encoder": encoder_options,
             "size": size,
             "training": training,
-            "steps": STEPS,
+            "steps": steps,
+            **({} if segmenter is None else {"segmenter": segmenter, "heads": heads}),
         },
         has_steps=True,
     )
@@ -186,9 +194,13 @@ def _steps_case(
     }
     if encoder_options is not None:
         builders["encoder"] = lambda: ConvEncoder(**encoder_options)
+    if heads is not None:
+        builders["segmenter_discriminator"] = lambda: FeatureHeads(**heads)
     for part, make in builders.items():
         case.state_of(make(), f"{part}.")
-    for step in range(STEPS):
+    if segmenter is not None:
+        case.state_of(SegFormer(**segmenter), "segmenter.")
+    for step in range(steps):
         if training["translation"]:
             case.uniform(f"{step}.content", (2, 3, *size))
         else:
@@ -200,15 +212,20 @@ def _steps_case(
 
     def run(inputs: Tensors, state: Tensors) -> Results:
         parts = {part: load_network(make(), state, f"{part}.") for part, make in builders.items()}
+        frozen = None
+        if segmenter is not None:
+            frozen = load_network(SegFormer(**segmenter), state, "segmenter.").eval()
         trainer = Trainer(
             parts["generator"],
             parts["discriminator"],
             encoder=parts.get("encoder"),
             vgg=Pyramid() if training["translation"] else None,
+            segmenter=frozen,
+            heads=parts.get("segmenter_discriminator"),
             **training,
         )
         results: Results = {}
-        for step in range(STEPS):
+        for step in range(steps):
             image = inputs[f"{step}.image"]
             planes = inputs.get(f"{step}.content")
             if planes is None:
@@ -216,7 +233,7 @@ def _steps_case(
             made = trainer.generator_step(planes, image, inputs.get(f"{step}.generator_noise"))
             if step == 0:
                 for part, network in parts.items():
-                    if part != "discriminator":
+                    if part not in DISCRIMINATORS:
                         for key, parameter in network.named_parameters():
                             if parameter.grad is not None:
                                 results[f"grad/state.{part}.{key}"] = parameter.grad.clone()
@@ -224,8 +241,9 @@ def _steps_case(
                 planes, image, inputs.get(f"{step}.discriminator_noise")
             )
             if step == 0:
-                for key, parameter in parts["discriminator"].named_parameters():
-                    results[f"grad/state.discriminator.{key}"] = parameter.grad.clone()
+                for part in DISCRIMINATORS & parts.keys():
+                    for key, parameter in parts[part].named_parameters():
+                        results[f"grad/state.{part}.{key}"] = parameter.grad.clone()
             results |= {f"out/{step}.{key}": value for key, value in made.items()}
         for part, network in parts.items():
             for key, value in network.state_dict().items():
@@ -292,6 +310,35 @@ def steps(destination: Destination) -> None:
         size=small,
         ids=ids,
         kind="least_squares",
+    )
+    segmenter: dict[str, Any] = {
+        "widths": [4, 8, 10, 16],
+        "blocks": [1, 1, 1, 1],
+        "head_width": 8,
+        "classes": CLASSES,
+    }
+    alone: dict[str, Any] = {"segmenter": segmenter, "steps": 1, "lambda_feature": 0.0}
+    _steps_case(
+        "steps_spade_segmenter",
+        destination,
+        {**spade, "vae": False},
+        SPADEGenerator,
+        size=small,
+        ids=ids,
+        heads={"feature_channels": segmenter["widths"], "channels": 2},
+        lambda_segmentation=2.0,
+        **alone,
+    )
+    _steps_case(
+        "steps_spade_mask_probability",
+        destination,
+        {**spade, "vae": False},
+        SPADEGenerator,
+        size=small,
+        ids=ids,
+        lambda_segmentation=2.0,
+        segmentation_loss="mask_probability",
+        **alone,
     )
     published: dict[str, Any] = {"betas": [0.5, 0.999], "ttur": False}
     size = (64, 96)

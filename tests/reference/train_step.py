@@ -10,7 +10,17 @@ from torch import nn
 
 from .discriminator import discriminate
 from .encoder import sample_latent
-from .losses import GanLoss, feature_matching, gan_loss, kl_divergence, l1, perceptual
+from .losses import (
+    GanLoss,
+    feature_matching,
+    gan_loss,
+    kl_divergence,
+    l1,
+    mask_probability,
+    perceptual,
+    segmentation,
+)
+from .segformer import SegFormer, standardize
 from .tsit import TSITGenerator
 
 
@@ -21,6 +31,9 @@ class Trainer:
     `translation`, TSIT's style transfer, the condition is a content photo and the image an unpaired
     style photo: the discriminator scores images alone, and the perceptual loss compares the fake
     with the content.
+
+    `segmenter` is frozen, in evaluation mode. Its loss compares the fake with the classes, the
+    first planes of the condition; `heads` are a second discriminator, of its encoder's maps.
 
     With `ttur` the learning rates are learning_rate / 2 for the generator (and encoder) and
     learning_rate * 2 for the discriminator.
@@ -44,6 +57,10 @@ class Trainer:
         ttur: bool = True,
         apart: bool = False,
         translation: bool = False,
+        segmenter: SegFormer | None = None,
+        heads: nn.Module | None = None,
+        lambda_segmentation: float = 0.0,
+        segmentation_loss: str = "cross_entropy",
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
@@ -52,6 +69,12 @@ class Trainer:
         self.kind: GanLoss = kind
         self.apart = apart
         self.translation = translation
+        self.segmenter = segmenter
+        self.heads = heads
+        self.lambda_segmentation = lambda_segmentation
+        self.segmentation = (
+            segmentation if segmentation_loss == "cross_entropy" else mask_probability
+        )
         self.lambda_gan = lambda_gan
         self.lambda_l1 = lambda_l1
         self.lambda_feature = lambda_feature
@@ -64,8 +87,11 @@ class Trainer:
         self.generator_optimizer = torch.optim.Adam(
             parameters, lr=learning_rate / factor, betas=betas
         )
+        trained = list(discriminator.parameters())
+        if heads is not None:
+            trained += list(heads.parameters())
         self.discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(), lr=learning_rate * factor, betas=betas
+            trained, lr=learning_rate * factor, betas=betas
         )
 
     def generate(
@@ -98,6 +124,10 @@ class Trainer:
         )
         return of_fake, of_real
 
+    def score_features(self, image: torch.Tensor) -> list[list[torch.Tensor]]:
+        assert self.segmenter is not None and self.heads is not None
+        return self.heads(self.segmenter.backbone(standardize(image)))
+
     def generator_step(
         self, condition: torch.Tensor, image: torch.Tensor, noise: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
@@ -117,6 +147,15 @@ class Trainer:
         if self.vgg is not None:
             target = condition if self.translation else image
             losses["vgg"] = self.lambda_vgg * perceptual(self.vgg(fake), self.vgg(target))
+        if self.segmenter is not None and self.lambda_segmentation:
+            logits = self.segmenter(standardize(fake))
+            ids = condition[:, : logits.shape[1]].argmax(dim=1)
+            losses["segmentation"] = self.lambda_segmentation * self.segmentation(logits, ids)
+        if self.heads is not None:
+            adversarial = gan_loss(
+                self.score_features(fake), self.kind, real=True, for_discriminator=False
+            )
+            losses["gan_segmenter"] = self.lambda_gan * adversarial
         torch.stack(list(losses.values())).sum().backward()
         self.generator_optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
@@ -137,6 +176,15 @@ class Trainer:
             "fake": gan_loss(fake_outputs, self.kind, real=False, for_discriminator=True),
             "real": gan_loss(real_outputs, self.kind, real=True, for_discriminator=True),
         }
+        if self.heads is not None:
+            # One batch: one power iteration.
+            both = self.score_features(torch.cat([fake, image]))
+            count = fake.shape[0]
+            for name, part in (("fake", slice(count)), ("real", slice(count, None))):
+                outputs = [[scores[part] for scores in scale] for scale in both]
+                losses[f"{name}_segmenter"] = gan_loss(
+                    outputs, self.kind, real=name == "real", for_discriminator=True
+                )
         torch.stack(list(losses.values())).sum().backward()
         self.discriminator_optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}

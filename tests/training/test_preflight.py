@@ -24,6 +24,8 @@ from training.preflight import (
     prepare_run,
 )
 from training.run_folder import RunFolder, compare_options
+from weights.safetensors_file import write_tensors
+from weights.segmenters import SEGMENTER_FORMAT
 
 SELECTED = Schedule("a", (Phase("I", 1, 2, "selection_1", 1e-3),))
 
@@ -78,6 +80,39 @@ def test_batches_losses_and_selections_are_checked_first(
     (root_of(options) / "selections/selection_2.txt").write_text("p1\n")
     with pytest.raises(UserError, match=r"python -m tools\.filter_dataset"):
         check_inputs(options, cleaned, 1)
+
+
+def test_segmenters_are_checked_first(
+    options: RunOptions, schedule: Schedule, tmp_path: Path
+) -> None:
+    path = tmp_path / "segmenter.safetensors"
+    metadata = {"format": SEGMENTER_FORMAT, "classes": "7"}
+    for name in ("segmenter", "second_segmenter"):
+        files = {"segmenter": str(tmp_path / "good.safetensors"), name: str(path)}
+        loss = replace(options.loss, lambda_segmentation=1.0, lambda_gan=0.0, lambda_feature=0.0)
+        judged = replace(options, loss=replace(loss, **files)).validate()
+        write_tensors(tmp_path / "good.safetensors", {}, {**metadata, "classes": "4"})
+        path.unlink(missing_ok=True)
+        for check in (
+            lambda o=judged: check_inputs(o, schedule, 1),
+            lambda o=judged: describe_run(o, schedule),
+        ):
+            with pytest.raises(UserError, match=r"segmenter\.safetensors: cannot be read: No such"):
+                check()
+        write_tensors(path, {}, {})
+        with pytest.raises(UserError, match=r"expected a segmenter \(.*got a file of format 'unk"):
+            check_inputs(judged, schedule, 1)
+        write_tensors(path, {}, metadata)
+        with pytest.raises(
+            UserError, match=r"expected a segmenter of 4 classes, got one of 7\. Na"
+        ):
+            check_inputs(judged, schedule, 1)
+        unknown = with_data(judged, unknown_label=255)
+        write_tensors(tmp_path / "good.safetensors", {}, {**metadata, "classes": "5"})
+        with pytest.raises(UserError, match=r"of 5 classes, the last one unknown, got one of 7"):
+            check_inputs(unknown, schedule, 1)
+        write_tensors(path, {}, {**metadata, "classes": "5"})
+        assert check_inputs(unknown, schedule, 1) == []
 
 
 def test_other_networks_are_refused_and_other_losses_are_not(

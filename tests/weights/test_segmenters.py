@@ -23,6 +23,7 @@ from weights.safetensors_file import read_metadata, read_tensors, write_tensors
 from weights.segmenters import (
     describe_shape,
     load_segmenter,
+    read_classes,
     read_segmenter,
     save_segmenter,
 )
@@ -74,6 +75,7 @@ def test_a_converted_segformer_computes_the_logits_of_the_reference(
     dropped = "decode_head.conv_seg.weight, decode_head.conv_seg.bias: a layer that the published"
     assert (dropped in printed) == (naming == "nvlabs")
     network = load_segmenter(target)
+    assert read_classes(target) == network.classes
     assert not network.is_training() and network.encoder.norms == naming
     assert golden.difference("out/eval.logits", _logits(network, golden)).absolute < 1e-4
     # A second conversion replaces the first; the way back gives the published names and numbers.

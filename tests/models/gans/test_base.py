@@ -1,4 +1,4 @@
-"""Methods: five steps against the reference, and the parameters that each step changes."""
+"""Methods: steps against the reference, and the parameters that each step changes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ import numpy as np
 import pytest
 
 from models.gans import create_method
-from models.gans.base import Method
+from models.gans.base import DISCRIMINATORS, Method
 from models.layers.resampling import pool_average
 from models.layouts.layout import Content, Photos
 from models.losses import VGG_WEIGHTS
+from models.networks.segformer import SegFormer, SegFormerShape
 from models.networks.vgg import VGG19
 from options.generators import DEPTH_WORDS
 from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions, LossOptions
 from options.train import RunOptions
 from tests.models.conftest import Record
-from tests.models.golden import Arrays, OwnPart, Part, check, fetch, gradients, layout_of
+from tests.models.golden import (
+    Arrays,
+    OwnPart,
+    Part,
+    SpectralPart,
+    check,
+    fetch,
+    gradients,
+    layout_of,
+)
 from tests.models.inputs import CLASSES, layout, shape, values
 from tests.reference.goldens import Golden, load
 from training.optimizer import Adam
@@ -62,6 +72,7 @@ def _golden_options(golden: Golden) -> RunOptions:
             discriminator_scales=discriminator["scales"],
             discriminator_channels=discriminator["channels"],
             discriminator_layers=discriminator["layers"],
+            segmenter_discriminator=golden.options.get("heads") is not None,
         ),
         loss=LossOptions(
             gan_loss=training["kind"],
@@ -70,6 +81,8 @@ def _golden_options(golden: Golden) -> RunOptions:
             lambda_feature=training["lambda_feature"],
             lambda_vgg=training.get("lambda_vgg", 20.0),
             lambda_kl=training["lambda_kl"],
+            lambda_segmentation=training.get("lambda_segmentation", 0.0),
+            segmentation_loss=training.get("segmentation_loss", "cross_entropy"),
         ),
     )
 
@@ -79,7 +92,23 @@ def _parts(method: Method) -> dict[str, Part | OwnPart]:
     if generator in ("pix2pix", "pix2pixhd"):
         return {name: OwnPart(("global_generator.last.",)) for name in method.networks}
     families = {"generator": generator, "discriminator": "discriminator", "encoder": "encoder"}
-    return {name: Part(families[name]) for name in method.networks}
+    return {
+        name: SpectralPart() if name == "segmenter_discriminator" else Part(families[name])
+        for name in method.networks
+    }
+
+
+def _segmenter_of(golden: Golden) -> SegFormer:
+    """The frozen segmenter of a golden."""
+    given = golden.options["segmenter"]
+    sizes = SegFormerShape(tuple(given["widths"]), tuple(given["blocks"]), given["head_width"])
+    network = SegFormer(shape=sizes, classes=given["classes"])
+    prefix = "segmenter."
+    state = golden.section("state").items()
+    named = {k.removeprefix(prefix): v for k, v in state if k.startswith(prefix)}
+    Part("segformer").load(network, named)
+    network.eval()
+    return network
 
 
 def _pyramid(image: jt.Var) -> list[jt.Var]:
@@ -100,6 +129,8 @@ def _total(losses: dict[str, jt.Var]) -> jt.Var:
     [
         "steps_spade",
         "steps_spade_least_squares",
+        "steps_spade_mask_probability",
+        "steps_spade_segmenter",
         "steps_spade_vae",
         "steps_tsit",
         "steps_tsit_translation",
@@ -107,12 +138,14 @@ def _total(losses: dict[str, jt.Var]) -> jt.Var:
         "steps_pix2pixhd",
     ],
 )
-def test_five_steps_of_both_sides_as_published(
+def test_steps_of_both_sides_as_published(
     name: str, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     golden = load(name)
     translation = golden.options["training"].get("translation", False)
     method = create_method(_golden_options(golden), _pyramid if translation else None)
+    if "segmenter" in golden.options:
+        method.use_segmenter(_segmenter_of(golden))
     parts = _parts(method)
     before = golden.section("state")
     for part, network in method.networks.items():
@@ -153,7 +186,7 @@ def test_five_steps_of_both_sides_as_published(
                 of = {
                     f"state.{network}.{parameter}": value
                     for network in method.networks
-                    if (network == "discriminator") == (side == "discriminator")
+                    if (network in DISCRIMINATORS) == (side == "discriminator")
                     for parameter, value in parts[network]
                     .trainable(method.networks[network])
                     .items()
@@ -234,6 +267,43 @@ def test_a_step_changes_every_parameter_of_its_side_and_no_other(
         changed = {name for name in every if (before[name] != after[name]).any()}
         assert changed == {name for name in parameters if not name.startswith(fixed)}
         assert all(np.isfinite(array).all() for array in after.values())
+
+
+@pytest.mark.parametrize("lambda_gan", [1.0, 0.0])
+def test_a_frozen_segmenter_judges_images_and_stays_as_it_is(lambda_gan: float) -> None:
+    options = _options(generator="spade")
+    discriminator = replace(options.discriminator, segmenter_discriminator=True)
+    loss = LossOptions(
+        gan_loss="least_squares",
+        lambda_gan=lambda_gan,
+        lambda_feature=0.0,
+        lambda_vgg=0.0,
+        lambda_segmentation=3.0,
+    )
+    options = replace(options, discriminator=discriminator, loss=loss)
+    method = create_method(options)
+    assert "segmenter_discriminator" not in method.networks  # inference needs no segmenter
+    shapes = SegFormerShape((4, 8, 10, 16), (1, 1, 1, 1), 8)
+    segmenter = SegFormer(shape=shapes, classes=CLASSES)
+    segmenter.eval()
+    method.use_segmenter(segmenter)
+    trainer = Trainer(method, options)
+    before = fetch(segmenter.state_dict())
+    names = dict(method.discriminator_parameters())
+    assert {name.split(".")[0] for name in names} == set(DISCRIMINATORS)
+    assert not any(name.startswith(DISCRIMINATORS) for name, _ in method.generator_parameters())
+    content, image = layout(2, 64, 64), values(2, 3, 64, 64)
+    heads = fetch({n: v for n, v in names.items() if n.startswith("segmenter_")})
+    result = trainer.step(content, image, learning_rate=2e-4, seed=0)
+    expected = {"gan", "gan_segmenter"} if lambda_gan else set()
+    both = {"fake", "real", "fake_segmenter", "real_segmenter"}
+    assert set(result) == expected | both | {"segmentation"}
+    assert all((array != names[name].numpy()).any() for name, array in heads.items())
+    after = fetch(segmenter.state_dict())
+    assert all((array == after[name]).all() for name, array in before.items())
+    saved = trainer.variables()
+    assert "network.segmenter_discriminator.heads.3.last.weight" in saved
+    assert not any("segmenter" in name for name in trainer.snapshot())
 
 
 def test_stage_global_generates_without_the_enhancer() -> None:
