@@ -72,6 +72,7 @@ STYLE_STREAM = Need(
 )
 NORM_CHOICE = Need(f"--generator {_list(_NORMS)}", _one_of(_NORMS))
 VGG = Need("--lambda-vgg above 0", lambda run: run.loss.lambda_vgg > 0)
+EVALUATION = Need("--evaluate-every", lambda run: run.training.evaluate_every is not None)
 TRANSFORMER = Need(
     "--encoder mit_b0, mit_b1 or mit_b2", lambda run: run.segmenter.encoder.startswith("mit_")
 )
@@ -79,8 +80,12 @@ SEGMENTATION_LOSS = Need(
     "--lambda-segmentation above 0", lambda run: run.loss.lambda_segmentation > 0
 )
 SEGMENTER = Need(
-    "--lambda-segmentation above 0 or --segmenter-discriminator",
-    lambda run: run.loss.lambda_segmentation > 0 or run.discriminator.segmenter_discriminator,
+    "--lambda-segmentation above 0, --segmenter-discriminator or --evaluate-every",
+    lambda run: (
+        run.loss.lambda_segmentation > 0
+        or run.discriminator.segmenter_discriminator
+        or run.training.evaluate_every is not None
+    ),
 )
 GPU = Need("--device cuda", lambda run: run.training.device != "cpu")
 
@@ -370,7 +375,8 @@ class LossOptions:
     )
     segmenter: str | None = option(
         None,
-        "file of the segmenter of --lambda-segmentation and --segmenter-discriminator",
+        "file of the segmenter of --lambda-segmentation, --segmenter-discriminator and "
+        "--evaluate-every",
         metavar="FILE",
         resume="free",
         needs=SEGMENTER,
@@ -378,8 +384,8 @@ class LossOptions:
     )
     second_segmenter: str | None = option(
         None,
-        "file of a segmenter that no loss uses: a warning appears if the two disagree about the "
-        "samples",
+        "file of a segmenter that no loss uses: it measures the images of --evaluate-every, and a "
+        "warning appears if the two disagree about the samples",
         metavar="FILE",
         resume="free",
         needs=SEGMENTER,
@@ -500,6 +506,33 @@ class TrainingOptions:
     log_every: int = option(10, "log every N steps", minimum=1, maximum=MOST, resume="free")
     sample_every: int = option(
         1000, "save a sample sheet every N steps", minimum=1, maximum=MOST, resume="free"
+    )
+    evaluate_every: int | None = option(
+        None,
+        "measure the generator every N steps on layouts that it is not trained on, and keep the "
+        "best one; without it never",
+        minimum=1,
+        maximum=MOST,
+        metavar="N",
+        resume="free",
+        needs=SYNTHESIS,
+        optional_in_files=True,
+    )
+    evaluate_layouts: int = option(
+        100,
+        "number of these layouts",
+        minimum=2,
+        maximum=MOST,
+        resume="free",
+        needs=EVALUATION,
+        optional_in_files=True,
+    )
+    best_measure: Literal["fd_effnet", "mask_accuracy"] = option(
+        "fd_effnet",
+        "the measure of the best generator; mask_accuracy needs --segmenter or --second-segmenter",
+        resume="free",
+        needs=EVALUATION,
+        optional_in_files=True,
     )
     checkpoint_minutes: float = option(
         10.0, "minutes between checkpoints", above=0.0, metavar="MINUTES", resume="free"

@@ -7,7 +7,13 @@ from typing import Any
 from options.errors import UserError, quote
 from options.fields import Option
 from options.generators import GENERATORS
-from options.groups import DataOptions, DiscriminatorOptions, GeneratorOptions, LossOptions
+from options.groups import (
+    DataOptions,
+    DiscriminatorOptions,
+    GeneratorOptions,
+    LossOptions,
+    TrainingOptions,
+)
 
 
 def no_effect(option: Option, value: Any, need: str) -> UserError:
@@ -52,6 +58,15 @@ def check_segmenter(loss: LossOptions, discriminator: DiscriminatorOptions) -> N
     ):
         if used:
             raise UserError(f"{flag}: expected --segmenter FILE, got none. Name one, or remove it")
+
+
+def check_best_measure(loss: LossOptions, training: TrainingOptions) -> None:
+    """Check that the measure of the best generator is measured."""
+    if training.best_measure == "mask_accuracy" and not (loss.segmenter or loss.second_segmenter):
+        raise UserError(
+            "--best-measure mask_accuracy: expected --segmenter FILE, got none. Name one, or "
+            "remove the flag"
+        )
 
 
 def check_depth(

@@ -33,6 +33,7 @@ from options.groups import (
     TrainingOptions,
 )
 from options.rules import (
+    check_best_measure,
     check_depth,
     check_name,
     check_scales,
@@ -70,6 +71,7 @@ class RunOptions:
             check_depth(self.data, self.generator, self.discriminator)
             check_style(self.generator)
             check_segmenter(self.loss, self.discriminator)
+            check_best_measure(self.loss, self.training)
         check_name(self.training.name)
         return self
 

@@ -137,8 +137,7 @@ class _Run:
         self.advance(planned)
         self.consistent = True
         self.log_step(planned, losses, learning_rate)
-        if step % self.options.training.sample_every == 0:
-            self.task.report(self.progress)
+        self.task.after_step(self.progress)
         minutes = (time.monotonic() - self.saved_at) / 60
         if stopping or minutes >= self.options.training.checkpoint_minutes:
             self.save()

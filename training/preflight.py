@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data.check import Report, save_reports
 from data.content import CheckedItems, Dataset, find_dataset
+from data.evaluation_layouts import find_evaluation_layouts
 from data.workers import Progress as ShowProgress
 from options.errors import UserError
 from options.paths import expand
@@ -101,6 +102,8 @@ def check_inputs(options: RunOptions, schedule: Schedule, processes: int) -> lis
             "expected at least one above 0, got 0 for all. Set one of them above 0"
         )
     check_segmenters(options)
+    if options.training.evaluate_every is not None:
+        find_evaluation_layouts(options.data, options.training.evaluate_layouts)
     dataset = find_dataset(options.data)
     missing = dataset.missing_subsets(folder.selections, [phase.subset for phase in phases])
     subsets = [phase.subset for phase in phases if phase.subset not in missing]

@@ -18,6 +18,7 @@ from models.gans import create_method
 from options.paths import expand
 from training import distributed
 from training.checkpoint import save_generator
+from training.generator_evaluation import GeneratorEvaluation
 from training.held_out_accuracy import HeldOutAccuracy
 from training.log import Log
 from training.plan import PlannedPhase, Progress
@@ -39,12 +40,18 @@ class Task(ABC):
         digests: of the files that the training depends on, by name; a checkpoint remembers them.
     """
 
+    preparation: Preparation
     trainer: Trainer | SegmentationTrainer
     digests: dict[str, str | None]
 
     def learning_rate(self, planned: PlannedPhase, progress: Progress) -> float:
         """The learning rate of the next step."""
         return planned.phase.learning_rate
+
+    def after_step(self, progress: Progress) -> None:
+        """Report if it is time."""
+        if progress.step % self.preparation.options.training.sample_every == 0:
+            self.report(progress)
 
     @abstractmethod
     def report(self, progress: Progress) -> None:
@@ -70,10 +77,19 @@ class GanTask(Task):
         self.trainer: Trainer = Trainer(method, options)
         self.digests = {"vgg": digest, **segmenters.digests}
         self.samples = None
+        self.evaluation = None
         if distributed.rank() == 0:
             self.samples = SampleSheets(preparation, self.trainer, log)
             if segmenters.second is not None:
                 self.samples.referee = Referee(segmenters, log)
+            if options.training.evaluate_every is not None:
+                self.evaluation = GeneratorEvaluation(preparation, self.trainer, log)
+
+    def after_step(self, progress: Progress) -> None:
+        super().after_step(progress)
+        every = self.preparation.options.training.evaluate_every
+        if self.evaluation is not None and every is not None and progress.step % every == 0:
+            self.evaluation.measure(progress)
 
     def report(self, progress: Progress) -> None:
         if self.samples is not None:

@@ -2,6 +2,7 @@
 
     checkpoints/generator-0012.safetensors     raw and averaged weights, the options inside
     checkpoints/latest                         the name of the newest snapshot
+    checkpoints/best.safetensors               the best one of --evaluate-every, with its measure
 
 A snapshot is written atomically, and the pointer changes last: it never names an unfinished file.
 """
@@ -28,6 +29,7 @@ from weights.safetensors_file import Tensor, read_metadata, read_tensors, write_
 SNAPSHOT_FORMAT = "jittor-landscape generator 1"
 KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept too
 LATEST = "latest"
+BEST = "best.safetensors"
 # The names that training gives; a file of any other name is never removed.
 SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})(?:-\d{8,})?\.safetensors")
 
@@ -107,6 +109,32 @@ def save_snapshot(
         if old_epoch not in kept_epochs and old != path:
             old.unlink()
     return path
+
+
+def save_best(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    options: RunOptions,
+    *,
+    epoch: int,
+    step: int,
+    measure: str,
+    value: float,
+) -> Path:
+    """Write the best generator with the value of its measure, in place of the one before."""
+    metadata = snapshot_metadata(options, epoch=epoch, step=step, phase="")
+    path = folder / BEST
+    write_tensors(path, tensors, {**metadata, "measure": measure, "value": repr(value)})
+    return path
+
+
+def read_best(folder: Path, measure: str) -> float | None:
+    """Return the value of the best generator's measure; None if there is none, or of another."""
+    try:
+        metadata = read_metadata(folder / BEST)
+        return float(metadata["value"]) if metadata["measure"] == measure else None
+    except (UserError, KeyError, ValueError):
+        return None
 
 
 def latest_snapshot(folder: Path) -> Path:

@@ -91,6 +91,8 @@ def test_every_flag_in_both_spellings(option: Option, tmp_path: Path) -> None:
         base = ["--lambda-segmentation", "1", "--segmenter", "some-file"]
     if option.name == "segmenter":
         base = base[:2]
+    if option.name in ("evaluate_layouts", "best_measure"):
+        base = ["--evaluate-every", "5", "--segmenter", "some-file"]
     if option.name in ("lambda_segmentation", "segmenter_discriminator"):
         base = ["--segmenter", "some-file"]
     argv: list[str] = []
