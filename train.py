@@ -64,7 +64,7 @@ def run(options: RunOptions, schedule: Schedule, notes: Sequence[str] = ()) -> i
     check_precision(options.training.precision, backend, least_capability())
     outcome = train_run(options, schedule, backend.device)
     if outcome == 0 and rank == 0:
-        return FINISH[options.data.task](options, schedule)
+        return FINISH.get(options.data.task, finish_images)(options, schedule)
     return outcome
 
 
@@ -176,11 +176,8 @@ def finish_images(options: RunOptions, schedule: Schedule) -> int:
     return submit(plan)
 
 
-FINISH = {
-    "synthesis": finish_images,
-    "translation": finish_images,
-    "segmentation": finish_segmenter,
-}
+# What follows the training, unless it is images.
+FINISH = {"segmentation": finish_segmenter}
 
 
 def dry_run(options: RunOptions, schedule: Schedule) -> int:

@@ -141,11 +141,8 @@ class SegmentationTask(Task):
         save_segmenter(path, self.trainer.network, self.trainer.ema.state())
 
 
-TASKS: dict[str, type[GanTask | SegmentationTask]] = {
-    "synthesis": GanTask,
-    "translation": GanTask,
-    "segmentation": SegmentationTask,
-}
+# The tasks that are no GAN.
+TASKS: dict[str, type[GanTask | SegmentationTask]] = {"segmentation": SegmentationTask}
 
 
 def create_task(preparation: Preparation, log: Log, create: MethodFactory = create_method) -> Task:
@@ -153,4 +150,5 @@ def create_task(preparation: Preparation, log: Log, create: MethodFactory = crea
 
     Raises UserError if a file of weights is missing or damaged.
     """
-    return TASKS[preparation.options.data.task](preparation, log, create)
+    task = TASKS.get(preparation.options.data.task, GanTask)
+    return task(preparation, log, create)
