@@ -169,6 +169,7 @@ class PairedDataset(Dataset):
     """Layouts and their photos."""
 
     noun = "pairs"
+    resizes = True  # photos to the size of the options, which may stretch them
 
     def __init__(self, options: DataOptions) -> None:
         super().__init__(options)
@@ -228,7 +229,7 @@ class PairedDataset(Dataset):
                 show,
                 first_id=options.first_id or 0,
                 instances=options.instances,
-                size=(options.height, options.width),
+                size=(options.height, options.width) if self.resizes else None,
                 cache_path=cache_path,
             )
 
@@ -250,6 +251,8 @@ class PairedDataset(Dataset):
 @final
 class SegmentationDataset(PairedDataset):
     """Photos and their layouts, some of them held out (see `data.held_out`)."""
+
+    resizes = False
 
     def __init__(self, options: DataOptions) -> None:
         super().__init__(options)

@@ -32,6 +32,7 @@ from options.json_text import parse_json
 from options.paths import open_file, open_to_append, read_bytes, read_file
 from options.train import RUN_FIELDS, RUN_GROUPS, RunOptions
 from runtime.locks import is_held, warn_of_no_locks
+from weights.snapshots import SEGMENTER
 
 KIND = "run"  # the folder's kind in its marker
 FIX = "give another --name, or another --results-path"
@@ -56,7 +57,7 @@ class RunFolder:
 
     @property
     def segmenter_path(self) -> Path:
-        return self.path / "segmenter.safetensors"
+        return self.path / SEGMENTER
 
     @property
     def samples(self) -> Path:

@@ -30,6 +30,7 @@ SNAPSHOT_FORMAT = "jittor-landscape generator 1"
 KEPT_SNAPSHOTS = 2  # the newest; those at the end of a phase are kept too
 LATEST = "latest"
 BEST = "best.safetensors"
+SEGMENTER = "segmenter.safetensors"  # of a run with --task segmentation
 # The names that training gives; a file of any other name is never removed.
 SNAPSHOT_NAME = re.compile(r"generator-(\d{4,})(?:-\d{8,})?\.safetensors")
 
@@ -147,6 +148,11 @@ def latest_snapshot(folder: Path) -> Path:
     found = sorted(folder.glob("generator-*.safetensors"), key=_epoch_of)
     if name is None and found:  # the process died before it pointed to its first
         return found[-1]
+    if name is None and os.path.isfile(folder.parent / SEGMENTER):
+        raise UserError(
+            f"{folder.parent}: expected a generator, got a segmenter, which generates no images. "
+            "Name another run"
+        )
     if name is None:
         raise UserError(
             f"{folder}: expected a snapshot, got none; a run has one after its first checkpoint. "

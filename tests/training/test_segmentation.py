@@ -15,6 +15,7 @@ from models.gans import create_method
 from models.layouts.layout import Layout
 from models.losses import segmentation_loss
 from models.networks.segformer import SegFormer, SegFormerShape
+from options.errors import UserError
 from options.groups import DataOptions, OptimizerOptions, SegmenterOptions
 from options.schedule import Phase, Schedule
 from options.train import RunOptions
@@ -34,6 +35,7 @@ from tests.tiny import CLASSES, write_dataset
 from training import tasks
 from training.segmentation import SegmentationTrainer
 from weights.segmenters import load_segmenter
+from weights.snapshots import latest_snapshot
 
 ADAMW = OptimizerOptions(beta1=0.9, beta2=0.999, ema_decay=0.0)
 SCHEDULE = Schedule("test", (Phase("I", 2, 2, "total", 1e-3),))
@@ -163,6 +165,10 @@ def test_a_run_resumes_exactly_and_measures_held_out_pairs(
     assert all(0 <= m["mask_accuracy"] <= 1 and 0 <= m["mean_iou"] <= 1 for m in measures)
     rates = [r["learning_rate"] for r in read_stats(unbroken) if "losses" in r]
     assert rates[0] == pytest.approx(1e-9) and rates[2] < 1e-3 and rates[-1] < rates[2]
+
+    with pytest.raises(UserError, match="expected a generator, got a segmenter, which generates"):
+        latest_snapshot(folder / "checkpoints")
+    assert "stretched" not in (folder / "check.txt").read_text()
 
     # The file has the average, and predicts what the last measurement counted.
     network = load_segmenter(folder / "segmenter.safetensors")
