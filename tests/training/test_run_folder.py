@@ -121,7 +121,7 @@ def test_options_that_a_run_cannot_change() -> None:
         ),
         "content_channels",
         *("fadain_alpha", "norm", "discriminator_scales", "discriminator_layers"),
-        *("discriminator_channels", "beta1", "ema_decay", "seed"),
+        *("discriminator_channels", "segmenter_discriminator", "beta1", "ema_decay", "seed"),
         *("held_out", "min_scale", "max_scale", "max_class_share", "color_jitter", "encoder"),
     }
 
