@@ -23,7 +23,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,10 +53,8 @@ from weights.snapshots import (
 )
 
 if TYPE_CHECKING:  # errors of a run's folder are reported before Jittor is imported
-    from training.segmentation import SegmentationTrainer
     from training.trainer import Trainer
-
-    AnyTrainer: TypeAlias = Trainer | SegmentationTrainer
+    from training.training_state import TrainingState
 
 STATE_FORMAT = "jittor-landscape state 1"
 KEPT_STATES = 2  # the newest, and one in case its file is damaged
@@ -91,7 +89,7 @@ def save_generator(
 
 
 def save_state(
-    folder: Path, trainer: AnyTrainer, progress: Progress, extra: Mapping[str, Any]
+    folder: Path, trainer: TrainingState, progress: Progress, extra: Mapping[str, Any]
 ) -> Path:
     """Write the state as a new folder, point `state` to it, and keep the previous one.
 
@@ -137,7 +135,7 @@ def save_state(
     return path
 
 
-def check_checkpoint_space(folder: Path, trainer: AnyTrainer) -> None:
+def check_checkpoint_space(folder: Path, trainer: TrainingState) -> None:
     """Check that the disk has space for the next checkpoint; UserError if not."""
     # A new state is written before the oldest of the kept ones is removed; so are two snapshots.
     existing = folder.glob("state-*/state.safetensors")
@@ -172,7 +170,7 @@ class State:
     extra: dict[str, Any]
     checksum: int
 
-    def load_into(self, trainer: AnyTrainer) -> None:
+    def load_into(self, trainer: TrainingState) -> None:
         """Load the values into the trainer.
 
         Raises UserError that lists every mismatch, or the ways to resume if values are damaged.

@@ -6,22 +6,21 @@ losses = trainer.step(layout, image, learning_rate=6e-5, seed=1234)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import jittor as jt
-import numpy as np
+from jittor import nn
 
 from models.kernels.precision import autocast
 from models.layouts.layout import Content, Layout
 from models.losses import segmentation_loss
 from options.train import RunOptions
-from training import distributed
 from training.ema import EMA
 from training.loss_scale import LossScale
 from training.optimizer import AdamW
-from weights.variables import assign_arrays
+from training.training_state import TrainingState
 
 if TYPE_CHECKING:
     from weights.segmenters import SegmenterNetwork
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 WARMUP_START = 1e-6
 
 
-class SegmentationTrainer:
+class SegmentationTrainer(TrainingState):
     """Makes training steps with a segmenter, and holds the state that a step depends on.
 
     The recipe of SegFormer (Xie et al. 2021, section 4.1, and its published configuration): cross
@@ -44,22 +43,27 @@ class SegmentationTrainer:
         parameters = {
             name: var for name, var in network.named_parameters() if not var.is_stop_grad()
         }
-        segmenter, optimizer = options.segmenter, options.optimizer
-        self.optimizer = AdamW(
+        segmenter, betas = options.segmenter, options.optimizer
+        optimizer = AdamW(
             parameters,
-            beta1=optimizer.beta1,
-            beta2=optimizer.beta2,
+            beta1=betas.beta1,
+            beta2=betas.beta2,
             decays={n: 0.0 if _is_of_norm(n) else segmenter.weight_decay for n in parameters},
             factors={
                 n: segmenter.head_factor if n.startswith("head.") else 1.0 for n in parameters
             },
         )
-        self.ema = EMA(parameters, optimizer.ema_decay)
+        self.optimizers = {"segmenter": optimizer}
+        self.ema = EMA(parameters, betas.ema_decay)
         self.precision = options.training.precision
         self.scales = {"segmenter": LossScale()} if self.precision == "float16" else {}
         network.train()
         # Random weights are sampled when the graph executes: now, before the seed of a step.
         jt.sync(list(self.variables().values()))
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {"segmenter": self.network}
 
     def begin_stage(self, stage: str, *, fresh: bool) -> None:
         """Nothing: a segmenter is trained as a whole (options.rules refuses other stages)."""
@@ -90,7 +94,7 @@ class SegmentationTrainer:
         with autocast(self.precision):
             logits = self.network(image)
         loss = segmentation_loss(logits, content.ids, ignored=self.network.classes)
-        self.optimizer.step(loss, learning_rate, scale=self.scales.get("segmenter"))
+        self.optimizers["segmenter"].step(loss, learning_rate, scale=self.scales.get("segmenter"))
         jt.sync_all()
         self.ema.update()
         # Random numbers are sampled when the graph executes: the next step sets another seed.
@@ -106,36 +110,6 @@ class SegmentationTrainer:
                 yield self.network
         finally:
             self.network.train()
-
-    def broadcast(self) -> None:
-        """Copy the state of the first process to all."""
-        distributed.broadcast(self.variables().values())
-
-    def variables(self) -> dict[str, jt.Var]:
-        """All variables that a step reads and writes, by name: the content of a checkpoint."""
-        named = {f"network.{name}": var for name, var in self.network.state_dict().items()}
-        named |= {f"optimizer.{name}": var for name, var in self.optimizer.state().items()}
-        return named | {f"ema.{name}": var for name, var in self.ema.state().items()}
-
-    def counts(self) -> dict[str, int]:
-        """The step counts of optimizer and EMA, and with float16 the state of the loss scale."""
-        counts = {"segmenter": self.optimizer.n_step, "ema": self.ema.n_update}
-        for side, scale in self.scales.items():
-            counts |= {f"scale.{side}": scale.value, f"good_steps.{side}": scale.good_steps}
-        return counts
-
-    def load(
-        self, arrays: Mapping[str, np.ndarray], counts: Mapping[str, int], source: str
-    ) -> None:
-        """Restore `variables()` and `counts()`; UserError lists every mismatch."""
-        assign_arrays(self.variables(), arrays, source)
-        self.optimizer.n_step = counts["segmenter"]
-        self.ema.n_update = counts["ema"]
-        for side, scale in self.scales.items():
-            # Missing if the run used another precision until now.
-            if f"scale.{side}" in counts:
-                scale.value = counts[f"scale.{side}"]
-                scale.good_steps = counts[f"good_steps.{side}"]
 
     def snapshot(self) -> dict[str, jt.Var]:
         """The network's variables for inference, by name; the EMA's values if there is one."""

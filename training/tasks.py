@@ -27,6 +27,7 @@ from training.sample_sheets import SampleSheets
 from training.segmentation import SegmentationTrainer
 from training.segmenters import Referee, load_segmenters
 from training.trainer import Trainer
+from training.training_state import TrainingState
 from training.vgg import load_vgg
 from weights.new_segmenters import create_segmenter
 from weights.segmenters import save_segmenter
@@ -41,7 +42,7 @@ class Task(ABC):
     """
 
     preparation: Preparation
-    trainer: Trainer | SegmentationTrainer
+    trainer: TrainingState
     digests: dict[str, str | None]
 
     def learning_rate(self, planned: PlannedPhase, progress: Progress) -> float:

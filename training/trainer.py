@@ -6,24 +6,24 @@ losses = trainer.step(content, image, learning_rate=2e-4, seed=1234)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jittor as jt
-import numpy as np
+from jittor import nn
 
 from models.gans.base import DISCRIMINATORS, Losses, Method
 from models.kernels.precision import autocast
 from models.layouts.layout import Content
 from options.train import RunOptions
-from training import distributed
 from training.ema import EMA
 from training.loss_scale import LossScale
 from training.optimizer import Adam
-from weights.variables import assign_arrays, name_variables
+from training.training_state import TrainingState
+from weights.variables import name_variables
 
 
-class Trainer:
+class Trainer(TrainingState):
     """Makes training steps with a method, and holds the state that a step depends on."""
 
     def __init__(self, method: Method, options: RunOptions) -> None:
@@ -43,6 +43,10 @@ class Trainer:
         scaled = self.optimizers if self.precision == "float16" else ()
         self.scales = {side: LossScale() for side in scaled}
         method.train()
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return self.method.networks
 
     def begin_stage(self, stage: str, *, fresh: bool) -> None:
         """Train the part of the generator that `stage` names; `fresh` after another stage.
@@ -107,43 +111,6 @@ class Trainer:
                 yield self.method
         finally:
             self.method.train()
-
-    def broadcast(self) -> None:
-        """Copy the state of the first process to all."""
-        distributed.broadcast(self.variables().values())
-
-    def variables(self) -> dict[str, jt.Var]:
-        """All variables that a step reads and writes, by name: the content of a checkpoint."""
-        networks = name_variables(self.method.networks)
-        named = {f"network.{name}": var for name, var in networks.items()}
-        for side, optimizer in self.optimizers.items():
-            named |= {f"optimizer.{side}.{name}": v for name, v in optimizer.state().items()}
-        return named | {f"ema.{name}": var for name, var in self.ema.state().items()}
-
-    def counts(self) -> dict[str, int]:
-        """The step counts of optimizers and EMA, which their formulas use.
-
-        With float16 also `scale.<side>`, the loss scale, and `good_steps.<side>`.
-        """
-        counts = {side: optimizer.n_step for side, optimizer in self.optimizers.items()}
-        counts["ema"] = self.ema.n_update
-        for side, scale in self.scales.items():
-            counts |= {f"scale.{side}": scale.value, f"good_steps.{side}": scale.good_steps}
-        return counts
-
-    def load(
-        self, arrays: Mapping[str, np.ndarray], counts: Mapping[str, int], source: str
-    ) -> None:
-        """Restore `variables()` and `counts()`; UserError lists every mismatch."""
-        assign_arrays(self.variables(), arrays, source)
-        for side, optimizer in self.optimizers.items():
-            optimizer.n_step = counts[side]
-        self.ema.n_update = counts["ema"]
-        for side, scale in self.scales.items():
-            # Missing if the run used another precision until now.
-            if f"scale.{side}" in counts:
-                scale.value = counts[f"scale.{side}"]
-                scale.good_steps = counts[f"good_steps.{side}"]
 
     def snapshot(self) -> dict[str, jt.Var]:
         """The generator's variables for inference: `raw.<name>`, and `ema.<name>` of the average.

@@ -33,6 +33,7 @@ from tests.runs import (
 )
 from tests.tiny import CLASSES, write_dataset
 from training import tasks
+from training.optimizer import AdamW
 from training.segmentation import SegmentationTrainer
 from weights.segmenters import load_segmenter
 from weights.snapshots import latest_snapshot
@@ -94,7 +95,9 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 def test_norms_of_the_encoder_do_not_decay_and_the_head_is_faster() -> None:
     trainer = trainer_of(SegFormer(shape=SHAPE, classes=2), head_factor=7.0, weight_decay=0.5)
-    decays, factors = trainer.optimizer.decays, trainer.optimizer.factors
+    adamw = trainer.optimizers["segmenter"]
+    assert isinstance(adamw, AdamW)
+    decays, factors = adamw.decays, adamw.factors
     kept = {name for name, decay in decays.items() if decay == 0}
     norms = {name for name in decays if name.startswith("encoder.") and "norm" in name}
     assert kept == norms and len(norms) == 38
@@ -144,7 +147,7 @@ def test_a_run_resumes_exactly_and_measures_held_out_pairs(
     step = SegmentationTrainer.step
 
     def kill(self: SegmentationTrainer, *arguments: Any, **named: Any) -> dict[str, float]:
-        if self.optimizer.n_step == 3:
+        if self.optimizers["segmenter"].n_step == 3:
             raise Killed
         return step(self, *arguments, **named)
 
