@@ -154,10 +154,11 @@ class OutputFolder:
             del marker.files[name]
             _write_marker(self.path, marker)
 
-    def write(self, files: Mapping[str, Content]) -> None:
+    def write(self, files: Mapping[str, Content], remove: Iterable[str] = ()) -> None:
         """Write files from texts, bytes or functions; all of them are written, then moved in.
 
-        Raises UserError as `check` does, OSError if the disk fails.
+        Deletes those of `remove` that are the program's. Raises UserError as `check` does, OSError
+        if the disk fails.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self.path) as folder:
@@ -170,7 +171,7 @@ class OutputFolder:
                 else:
                     with path.open("wb") as file:
                         content(file)
-            self.place(Path(folder), list(files))
+            self.place(Path(folder), list(files), remove)
 
     def _check_room(self, nearest: Path, size: int, count: int) -> None:
         disk = os.statvfs(nearest)

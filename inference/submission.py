@@ -106,7 +106,6 @@ def make_submission(plan: SynthesisPlan, synthesizer: Synthesizer | None = None)
         synthesizer = load_synthesizer(plan.snapshot, plan.options.weights)
     check_noise(plan.options.style, "--style", synthesizer)
     names = [job.name for job in plan.jobs]
-    folder = OutputFolder(plan.output_path, FIX)
     with keep_finished(_partial(plan), plan) as (part, stop):
         run_jobs(
             plan,
@@ -117,22 +116,32 @@ def make_submission(plan: SynthesisPlan, synthesizer: Synthesizer | None = None)
             "JPEG",
             quality=QUALITY,
         )
-        try:
-            _write_zip(part.path, plan.jobs)
-            zip_names = [job.zip_name for job in plan.jobs]
-            check_zip(part.path / ZIP_NAME, zip_names, plan.size)
-            _render_overview(plan, part.path)
-        except BaseException:
-            # It would take space that may be scarce.
-            (part.path / ZIP_NAME).unlink(missing_ok=True)
-            raise
-        files = [*names, ZIP_NAME, OVERVIEW]
-        folder.check(files)
-        kept = _zip_to_keep(plan, folder)
-        if kept is not None:
-            folder.rename(ZIP_NAME, kept)
-        folder.place(part.path, files, _stale(plan, folder))
-        part.remove()
+        return place_submission(plan, part)
+
+
+def place_submission(plan: SynthesisPlan, part: Partial) -> Submission:
+    """Zip the finished images of a plan, verify the zip, render the overview, move all in place.
+
+    Raises as `make_submission`; the images are then still in `part`.
+    """
+    names = [job.name for job in plan.jobs]
+    folder = OutputFolder(plan.output_path, FIX)
+    try:
+        _write_zip(part.path, plan.jobs)
+        zip_names = [job.zip_name for job in plan.jobs]
+        check_zip(part.path / ZIP_NAME, zip_names, plan.size)
+        _render_overview(plan, part.path)
+    except BaseException:
+        # It would take space that may be scarce.
+        (part.path / ZIP_NAME).unlink(missing_ok=True)
+        raise
+    files = [*names, ZIP_NAME, OVERVIEW]
+    folder.check(files)
+    kept = _zip_to_keep(plan, folder)
+    if kept is not None:
+        folder.rename(ZIP_NAME, kept)
+    folder.place(part.path, files, _stale(plan, folder))
+    part.remove()
     made = plan.output_path
     return Submission(made, made / ZIP_NAME, made / OVERVIEW, len(plan.jobs))
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images import ImageError, read_image
-from data.reading import LayoutClasses
+from data.reading import LayoutClasses, read_photo
 from data.transforms import normalize
 from metrics.segmentation import ImageAgreement, SegmentationCounts
 
@@ -92,10 +92,12 @@ def predict_layouts(
     classes: LayoutClasses,
     predictor: Predictor,
     progress: Progress | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image at its own size, those of equal sizes together.
 
     images, layouts: one layout per image; it is resized by nearest pixels to the image's size.
+    size: (height, width) that all images are resized to first, as the photos of training are.
     Raises UserError for the first file that cannot be read, or for an image that is too small;
     ValueError if `predictor` has another number of classes.
     """
@@ -106,7 +108,7 @@ def predict_layouts(
 
     def read(index: int) -> _Sample:
         image_path, layout_path = pairs[index]
-        image = read_image(image_path)
+        image = read_image(image_path) if size is None else read_photo(image_path, *size)
         height, width = image.shape[:2]
         if min(height, width) < predictor.smallest_side:
             rule = f"sides of {predictor.smallest_side} pixels or more for the segmenter"

@@ -315,3 +315,14 @@ def test_one_process_writes_a_set(tmp_path: Path) -> None:
             assert entered or "another process that writes" in done.stderr
         assert Partial(tmp_path, "set", "other").others()[0].path == part.path
         assert part.others() == []
+
+
+def test_writing_removes_files_of_an_earlier_start(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path, "name another folder")
+    folder.write({"a": "old", "b": "old"})
+    (tmp_path / "b").write_text("edited")
+    (tmp_path / "c").write_text("the user's")
+    folder.write({"d": "new"}, ["a", "b", "c", "d", "gone"])
+    assert not (tmp_path / "a").exists()
+    assert [(tmp_path / name).read_text() for name in "bcd"] == ["edited", "the user's", "new"]
+    assert folder.owned() == ["d"]
