@@ -19,11 +19,13 @@ from PIL import Image
 from options.command_line import parse_train
 from options.errors import UserError
 from options.schedule import load_schedule
+from runtime.start import start_jittor
 from tests.tiny import write_dataset, write_schedule
 from train import main, make_missing_selections
 from training.checkpoint import find_state
 from training.preflight import check_inputs, describe_run
 from weights.safetensors_file import read_tensors
+from weights.snapshots import read_snapshot
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -325,3 +327,69 @@ def test_16_bits_need_a_gpu(folder: Path) -> None:
     assert done.returncode == 2 and not (folder / "results/short").exists()
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: --precision bfloat16") and "a GPU" in error
+
+
+def test_a_selection_from_the_snapshots_of_a_run(
+    folder: Path, trained: subprocess.CompletedProcess[str]
+) -> None:
+    """With real networks: segmenters of random weights, and an average with its statistics."""
+    start_jittor("cpu")
+    import jittor as jt
+
+    from models.networks.segformer import SegFormer, SegFormerShape
+    from weights.segmenters import save_segmenter
+
+    network = SegFormer(shape=SegFormerShape((4, 8, 10, 16), (1, 1, 1, 1), 8), classes=4)
+    for name in ("a", "b"):
+        save_segmenter(folder / f"{name}.safetensors", network)
+        bias = network.head.classifier.bias
+        bias.update(bias + 0.1 * jt.randn(bias.shape))
+    flags = ["--name", "unbroken", "--segmenter", "a.safetensors", "--judge", "b.safetensors"]
+    flags += ["--size", "32", "48", "--batches", "2", "--device", "cpu"]
+    program = "from tools.select import main; import sys; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    place = folder / "results/unbroken/selected"
+    evidence = json.loads((place / "evidence.json").read_text())
+    assert [one["candidate"] for one in evidence["candidates"]][:2] == [
+        "unbroken, generator-0002, seed 0",
+        "unbroken, generator-0003, seed 0",
+    ]
+    assert "average of" in evidence["candidates"][2]["candidate"]
+    assert 0 <= evidence["steps"][0]["mask_accuracy"] <= 1
+    with zipfile.ZipFile(place / "submission/submission.zip") as archive:
+        assert sorted(archive.namelist()) == ["t0.jpg", "t1.jpg", "t2.jpg"]
+
+    # test.sh makes the same images from the average
+    (average,) = (place / ".cache").glob("average-*.safetensors")
+    arrays, metadata = read_tensors(average)
+    assert metadata["batch_norm"] == "2 batches of 4"
+    arguments = ["--checkpoint", str(average), "--size", "32", "48", "--output_path", "averaged"]
+    made = run(folder, command("test.py", *arguments))
+    assert made.returncode == 0, made.stderr
+    image = (folder / "averaged/t0.jpg").read_bytes()
+    kept = (place / ".cache").glob(".candidate-*/t0.jpg")
+    assert [path.read_bytes() == image for path in kept].count(True) == 1
+
+    # weights are means of the EMA weights; statistics are neither means nor those of a member
+    members = [
+        read_snapshot(folder / f"results/unbroken/checkpoints/generator-{epoch}.safetensors")
+        for epoch in ("0002", "0003")
+    ]
+    both = [member.weights("ema") for member in members]
+    changed = 0
+    for name, array in arrays.items():
+        values = [one[name.removeprefix("raw.")] for one in both]
+        if "running_" in name:
+            changed += not any(np.allclose(array, one) for one in [*values, np.mean(values, 0)])
+        elif "spectral_norm" not in name:
+            mean = np.mean(np.float64(values), axis=0)
+            np.testing.assert_array_equal(array, mean.astype(np.float32), err_msg=name)
+    assert changed > 10
