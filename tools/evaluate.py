@@ -10,7 +10,7 @@
 
 FD-EffNet and KD-EffNet compare features of EfficientNet-Lite0, whose weights come with the
 installed packages. FID and KID need pytorch-fid's weights of Inception, which are not included.
-Mask accuracy and mIoU need a segmenter, as tools.convert_checkpoint makes it from a SegFormer.
+Mask accuracy and mIoU need a segmenter, as train.py --task segmentation makes it.
 The aesthetic measure needs weights of NIMA. The contrastive score tells images from photos.
 Compare numbers only for equal counts of images and photos. A measure that is missing is printed as
 "not measured", and so is a score that needs it. docs/evaluation.md explains every row. The page
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--segmenter", metavar="FILE",
-        help="a segmenter (see tools.convert_checkpoint); adds mask accuracy and mIoU",
+        help="a segmenter, as train.py --task segmentation makes it; adds mask accuracy and mIoU",
     )  # fmt: skip
     add(
         "--layouts", metavar="DIR",

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", required=True, metavar="RUN", help="the run to select from")
     add(
         "--segmenter", required=True, metavar="FILE",
-        help="the segmenter that chooses (see tools.convert_checkpoint)",
+        help="the segmenter that chooses, as train.py --task segmentation makes it",
     )  # fmt: skip
     add("--judge", metavar="FILE", help="another segmenter, that reports and never chooses")
     add("--with", dest="others", nargs="+", default=[], metavar="RUN", help="further runs to mix")
