@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data.content import at_even_distances, find_dataset, find_run_layouts
 from data.folders import LayoutFolder, Pair, find_pairs, find_test_layouts
+from data.held_out import pairs_for_ceiling
 from data.listing import listed, stem_of
 from data.reading import LayoutClasses
 from data.styles import StyleTable, find_style_table
@@ -54,6 +55,9 @@ def find_masks_of_run(
 ) -> Masks:
     """Find the layouts as `find_masks`: those of a run if no other folder is given.
 
+    Without `photos` the pairs are those of `data.held_out`: no segmenter that was trained on this
+    dataset has seen them.
+
     Raises UserError if an image has no layout, or if the run was trained without layouts.
     """
     if options.content_kind != "layout":
@@ -62,8 +66,10 @@ def find_masks_of_run(
             "folders with --images and --layouts"
         )
     dataset = find_dataset(options)
+    which = "photos"
     if photos is None:
-        pairs = [pair for pair in dataset.items if isinstance(pair, Pair)]
+        every = [pair for pair in dataset.items if isinstance(pair, Pair)]
+        pairs, which = pairs_for_ceiling(dataset.root, every)
     else:
         pairs = find_pairs_of_photos(photos)
     found = (
@@ -72,19 +78,28 @@ def find_masks_of_run(
         else find_test_layouts(layouts)
     )
     classes = LayoutClasses(options.classes, options.unknown_label, options.first_id or 0)
-    return _masks(images, found, pairs, classes)
+    return _masks(images, found, pairs, classes, which)
 
 
 def _masks(
-    images: Sequence[Path], layouts: LayoutFolder, pairs: Sequence[Pair], classes: LayoutClasses
+    images: Sequence[Path],
+    layouts: LayoutFolder,
+    pairs: Sequence[Pair],
+    classes: LayoutClasses,
+    which: str = "photos",
 ) -> Masks:
-    """Match layouts; choose as many pairs as there are images, at even distances."""
+    """Match layouts; choose as many pairs as there are images, at even distances.
+
+    which: what the pairs are, for the note.
+    """
     own = {stem_of(path): stem_of(path) for path in images}
     matched = match_files(images, own, layouts.paths, str(layouts.root), "layout", "--layouts")
     some = at_even_distances(pairs, len(images))
-    note = "" if pairs else "needs photos with layouts"
-    if len(some) < len(pairs):
-        note = f"{len(some)} of {len(pairs)} photos, at even distances"
+    note = "" if which == "photos" else which
+    if not pairs:
+        note = "needs photos with layouts"
+    elif len(some) < len(pairs):
+        note = f"{len(some)} of {len(pairs)} {which}, at even distances"
     return Masks(matched, some, note, classes)
 
 

@@ -17,6 +17,7 @@ from options.errors import UserError
 from options.paths import is_folder
 
 VALIDATION = "val"
+FRACTION = 0.1  # the default of --held-out
 
 
 def find_validation_pairs(root: Path) -> PairFolder | None:
@@ -29,6 +30,17 @@ def find_validation_pairs(root: Path) -> PairFolder | None:
     except UserError:
         return None
     return found if found.pairs else None
+
+
+def pairs_for_ceiling(root: Path, pairs: Sequence[Pair]) -> tuple[list[Pair], str]:
+    """Return pairs that a segmenter trained on this dataset has not seen, and which they are.
+
+    pairs: those of the dataset. The second result names the pairs in a note.
+    """
+    validation = find_validation_pairs(root)
+    if validation is not None:
+        return validation.pairs, f"pairs in {VALIDATION}"
+    return split_pairs(pairs, FRACTION)[1], f"pairs that --held-out {FRACTION:g} leaves out"
 
 
 def split_pairs(pairs: Sequence[Pair], fraction: float) -> tuple[list[Pair], list[Pair]]:

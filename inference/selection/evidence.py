@@ -277,7 +277,7 @@ def _on_photos(evidence: dict[str, Any]) -> str:
     values = [f"{settings['segmenter']} {found['chooser']:.4f}"]
     if found["judge"] is not None:
         values.append(f"{settings['judge']} {found['judge']:.4f}")
-    return f"Mask accuracy on {found['photos']} photos of the dataset: {', '.join(values)}."
+    return f"Mask accuracy on {found['photos']} held-out photos: {', '.join(values)}."
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data.content import find_dataset
 from data.folders import Pair
+from data.held_out import pairs_for_ceiling
 from data.listing import stem_of
 from data.reading import LayoutClasses
 from inference.plan import SynthesisPlan, plan_synthesis
@@ -64,6 +65,7 @@ class SelectionPlan:
 
     plans, generators: of each run; the latest snapshot is the last. choosing, reporting: indices of
     the layouts that choices see, and of those that are reported; without a judge they are disjoint.
+    held_out: pairs that no segmenter of this dataset was trained on, for its ceiling.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class SelectionPlan:
     generators: dict[str, list[Generator]]
     layouts: list[Path]
     pairs: list[Pair]
+    held_out: list[Pair]
     classes: LayoutClasses
     choosing: NDArray[np.int64]
     reporting: NDArray[np.int64]
@@ -118,6 +121,7 @@ def plan_selection(settings: Settings) -> SelectionPlan:
         {run: find_generators(run, results / run / "checkpoints") for run in plans},
         layouts,
         pairs,
+        pairs_for_ceiling(Path(str(data.input_path)), pairs)[0],
         classes,
         choosing,
         reporting,

@@ -212,8 +212,8 @@ def _judge(
 
 
 def _measure_photos(plan: SelectionPlan, networks: Networks, measurer: Measurer) -> Ceilings:
-    """Measure the segmenters on as many photos as there are layouts, at even distances."""
-    pairs = at_even_distances(plan.pairs, len(plan.layouts))
+    """Measure the segmenters on as many held-out photos as layouts, at even distances."""
+    pairs = at_even_distances(plan.held_out, len(plan.layouts))
     size = plan.plans[plan.settings.runs[0]].size
     found = [
         None if one is None else measurer.photo_accuracy(one, pairs, size)

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from data.counterparts import find_masks, find_masks_of_run, find_pairs_of_photos
+from data.folders import find_pairs
+from data.held_out import split_pairs
 from data.reading import LayoutClasses
 from options.errors import UserError
 from options.groups import DataOptions
@@ -38,14 +40,24 @@ def test_a_run_has_layouts_classes_and_photos(tmp_path: Path) -> None:
     masks = find_masks_of_run(images, options, None, None)
     assert [path.parent for path in masks.layouts] == [root / "val/labels"] * 2
     assert masks.classes == LayoutClasses(3, 3, 0)
-    # as many photos as images
+    pairs = find_pairs(root).pairs
+    assert masks.pairs == split_pairs(pairs, 0.1)[1] and len(masks.pairs) == 1
+    assert masks.note == "pairs that --held-out 0.1 leaves out"
+    photos = root / "train/imgs"
+    masks = find_masks_of_run(images, options, None, photos)  # as many photos as images
     assert [pair.stem for pair in masks.pairs] == ["p0", "p2"]
     assert masks.note == "2 of 5 photos, at even distances"
+    (root / "val/imgs").mkdir()
+    for name in ("t0", "t1"):
+        photo = (root / "train/imgs/p0.png").read_bytes()
+        (root / f"val/imgs/{name}.png").write_bytes(photo)
+    masks = find_masks_of_run(images, options, None, None)
+    assert [pair.stem for pair in masks.pairs] == ["t0", "t1"] and masks.note == "pairs in val"
     images = images_of(tmp_path, *(f"p{number}.jpg" for number in range(5)))
     masks = find_masks_of_run(images, options, root / "train/labels", tmp_path)
     assert [path.parent for path in masks.layouts] == [root / "train/labels"] * 5
     assert masks.pairs == []  # the photos of the other folder have none
-    masks = find_masks_of_run(images, options, root / "train/labels", None)
+    masks = find_masks_of_run(images, options, root / "train/labels", photos)
     assert len(masks.pairs) == 5 and masks.note == ""
 
 

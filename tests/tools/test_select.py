@@ -130,7 +130,7 @@ def test_the_best_checkpoint_is_not_the_last(
     table = json.loads(Path("results/one/selected/selection.json").read_text())
     assert table["table"] == {f"t{number}": "one" for number in range(LAYOUTS)}
     assert table["seeds"] == {} and table["generators"][0]["epoch"] == 2
-    assert evidence["segmenters_on_photos"] == {"photos": 6, "chooser": 1, "judge": 1}
+    assert evidence["segmenters_on_photos"] == {"photos": 1, "chooser": 1, "judge": 1}
     out = capsys.readouterr().out
     assert "the report confirms an improvement over the last checkpoint" in out
     report = Path("results/one/selected/evidence.md").read_text()
@@ -151,7 +151,7 @@ def test_without_confirmation_the_last_checkpoint_is_recommended(folder: Path) -
     make_run(folder, "one", [0.5, 0.1])
     evidence = run("--name one --segmenter A --judge C --average 1")
     assert evidence["confirmed"] is False
-    assert evidence["segmenters_on_photos"] == {"photos": 6, "chooser": 1, "judge": 0}
+    assert evidence["segmenters_on_photos"] == {"photos": 1, "chooser": 1, "judge": 0}
     assert evidence["recommended"] == "one, generator-0002, seed 0"
     assert np.mean(list(shares(submission()).values())) == pytest.approx(0.6, abs=0.02)
 
