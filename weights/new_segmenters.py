@@ -50,9 +50,10 @@ def _create_lite(classes: int) -> LiteSegmenter:
     from models.networks.lite_segmenter import LiteSegmenter
 
     network = LiteSegmenter(classes=classes)
-    pretrained = load_efficientnet().state_dict()
-    for name, variable in network.encoder.state_dict().items():
-        variable.update(pretrained[name])
+    # Copies: a variable of the pretrained network, in evaluation mode, would never be trained.
+    pretrained = {name: var.numpy() for name, var in load_efficientnet().state_dict().items()}
+    own = network.encoder.state_dict()
+    assign_arrays(own, {name: pretrained[name] for name in own}, "EfficientNet-Lite0")
     network.train()
     return network
 

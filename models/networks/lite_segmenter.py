@@ -5,6 +5,7 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
+from models.layers.normalization import BatchNorm
 from models.layers.resampling import resize_to_classes
 from models.networks.efficientnet import TAPPED_CHANNELS, EfficientNetLite0
 from models.networks.segformer import MLPHead
@@ -36,7 +37,9 @@ class LiteSegmenter(nn.Module):
     def train(self) -> None:
         """Sets training mode; the batch norms of the encoder stay in evaluation mode."""
         super().train()
-        self.encoder.eval()
+        for layer in self.encoder.modules():
+            if isinstance(layer, BatchNorm):
+                layer.is_train = False  # not `eval`, which would also freeze the weights
 
     def execute(self, image: jt.Var) -> jt.Var:
         """Image (N, 3, H, W) in [-1, 1] -> logits (N, classes, h, w), h = ceil(H / 4)."""

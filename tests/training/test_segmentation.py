@@ -35,6 +35,7 @@ from tests.tiny import CLASSES, write_dataset
 from training import tasks
 from training.optimizer import AdamW
 from training.segmentation import SegmentationTrainer
+from weights.new_segmenters import create_segmenter
 from weights.segmenters import load_segmenter
 from weights.snapshots import latest_snapshot
 
@@ -186,3 +187,20 @@ def test_without_held_out_pairs_no_accuracy_is_measured(segmentation: RunOptions
     assert "mask accuracy" not in read_log(options)
     assert "no pairs are held out: the accuracy is not measured" in read_log(options)
     assert (folder_of(options) / "segmenter.safetensors").is_file()
+
+
+def test_a_step_moves_every_weight_of_the_small_segmenter_and_no_statistic_of_its_encoder() -> None:
+    network = create_segmenter("efficientnet_lite0", classes=2)
+    trainer = SegmentationTrainer(
+        network, RunOptions(data=DataOptions(task="segmentation", classes=2), optimizer=ADAMW)
+    )
+    random = np.random.default_rng(0)
+    layout = Layout(jt.array(random.integers(0, 2, (2, 64, 64)).astype(np.int32)), 2)
+    image = jt.array(random.uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32))
+    with trainer.evaluating():  # as a measurement between steps
+        pass
+    before = {name: var.numpy().copy() for name, var in network.state_dict().items()}
+    trainer.step(layout, image, learning_rate=1e-3, seed=0)
+    after = network.state_dict()
+    moved = {name for name, values in before.items() if (after[name].numpy() != values).any()}
+    assert moved == {name for name in before if "running" not in name or name.startswith("head.")}
