@@ -82,15 +82,24 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = norm(1280)
         self._fc = nn.Linear(1280, 1000)
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    def features(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The maps at strides 4, 8, 16 and 32."""
         rgb = (image + 1) * 127.5
         x = F.relu6(self._bn0(self._conv_stem((rgb - 127) / 128)))
         maps = []
         for block in self._blocks:
             x = block(x)
             maps.append(x)
-        pooled = F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
         # A feature is the last map of its size.
         last = {value.shape[1:]: value for value in maps if value.shape[1] in (24, 40, 112, 320)}
-        results = {f"stride{4 << i}": value for i, value in enumerate(last.values())}
+        return list(last.values())
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """The means of 1280 features over the pixels, of the map at stride 32."""
+        return F.relu6(self._bn1(self._conv_head(features))).mean(dim=(2, 3))
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = self.features(image)
+        pooled = self.pool(maps[-1])
+        results = {f"stride{4 << i}": value for i, value in enumerate(maps)}
         return results | {"pooled": pooled, "logits": self._fc(pooled)}

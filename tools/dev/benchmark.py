@@ -6,6 +6,7 @@
     python -m tools.dev.benchmark memory                      a step of `main` phase I at 512 x 384
     python -m tools.dev.benchmark loader --data DIR           images per second of the data loader
     python -m tools.dev.benchmark cleaning                    cleaning of 1024 x 768 demo pairs
+    python -m tools.dev.benchmark metrics                     the networks of tools.evaluate
 
 Every measurement runs in a separate process. Our processes and PyTorch's alternate, so that a
 slower machine slows both. Compare ratios, not seconds.
@@ -15,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,14 +29,15 @@ import numpy as np
 from data.ownership import output_file
 from options.errors import UserError
 from options.schedule import load_schedule
-from runtime import ROOT
 from runtime.program import ToolParser, exit_codes
 from tools.dev.benchmarks.cleaning import add_flags as add_cleaning_flags
 from tools.dev.benchmarks.cleaning import measure_cleaning
 from tools.dev.benchmarks.growth import cases, render_plot
+from tools.dev.benchmarks.metrics import add_flags as add_metrics_flags
+from tools.dev.benchmarks.metrics import measure_metrics
+from tools.dev.benchmarks.processes import Row, find_torch, median_seconds, run_process, run_timer
 from tools.dev.benchmarks.time_network import OURS, THEIRS
 
-Row = dict[str, Any]
 GENERATORS, PASSES = ("spade", "tsit"), ("forward", "step")
 ROW = "{model:6} {pass:8} {height} x {width}  batch {batch}  {seconds:8.2f} s  {rest}"
 
@@ -83,7 +83,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     cleaning = kinds.add_parser("cleaning", help="pairs per second, memory, duplicates, a rerun")
     add_cleaning_flags(cleaning)
     cleaning.set_defaults(run=measure_cleaning)
-    for kind in (speed, growth, memory, loader, cleaning):
+    metrics = kinds.add_parser("metrics", help="segmenters and features, and tools.evaluate")
+    add_metrics_flags(metrics)
+    metrics.set_defaults(run=measure_metrics)
+    for kind in (speed, growth, memory, loader, cleaning, metrics):
         kind.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     return parser.parse_args(argv)
 
@@ -169,16 +172,16 @@ def compare(
         ours.append(run_timer([sys.executable, "-m", "tools.dev.benchmarks.time_network", *flags]))
         if torch_python is not None:
             theirs.append(run_timer([torch_python, "-m", "tests.reference.time_step", *flags]))
-            ratios.append(_median(theirs[-1]) / _median(ours[-1]))
+            ratios.append(median_seconds(theirs[-1]) / median_seconds(ours[-1]))
     height, width = arguments.size
     row: Row = {"model": generator, "pass": kind, "height": height, "width": width}
     row |= {"batch": arguments.batch, "layouts": arguments.layouts}
-    row["seconds"] = statistics.median(map(_median, ours))
+    row["seconds"] = statistics.median(map(median_seconds, ours))
     memory = "peak_gpu_mb" if arguments.device == "cuda" else "peak_mb"
     row["peak_mb"] = max(result[memory] for result in ours)
     if torch_python is not None:
         row["max_difference"] = compare_images(flags, torch_python)
-        row["torch_seconds"] = statistics.median(map(_median, theirs))
+        row["torch_seconds"] = statistics.median(map(median_seconds, theirs))
         row["torch_peak_mb"] = max(result[memory] for result in theirs)
         row["ratio"] = statistics.median(ratios)
     return row
@@ -194,10 +197,6 @@ def compare_images(flags: Sequence[str], torch_python: str) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def _median(result: Row) -> float:
-    return statistics.median(result["seconds"])
-
-
 def print_row(row: Row) -> None:
     """Print one line: our result, then PyTorch's."""
     rest = f"{row['peak_mb']} MB"
@@ -205,39 +204,6 @@ def print_row(row: Row) -> None:
         rest += f"   PyTorch {row['torch_seconds']:.2f} s  {row['torch_peak_mb']} MB"
         rest += f"   PyTorch / ours {row['ratio']:.2f}   difference {row['max_difference']:.1e}"
     print(ROW.format(**row, rest=rest), flush=True)
-
-
-def run_timer(command: Sequence[str]) -> Row:
-    """Run a timing program; return the JSON on its last line. Raises UserError if it fails."""
-    row: Row = json.loads(run_process(command).strip().splitlines()[-1])
-    return row
-
-
-def run_process(command: Sequence[str]) -> str:
-    """Run a program and return its output. Raises UserError if it fails."""
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if result.returncode:
-        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
-        raise UserError(
-            f"{' '.join(command[:3])}: expected exit code 0, got {result.returncode}: {lines[-1]}"
-        )
-    return result.stdout
-
-
-def find_torch(wanted: str | None) -> str | None:
-    """A Python that has torch; None if the user named none and this one lacks it."""
-    python = wanted or sys.executable
-    if shutil.which(python) is None:
-        raise UserError(f"--torch-python: expected a Python program, got {python}.")
-    probe = [python, "-c", "import importlib.util as u; raise SystemExit(not u.find_spec('torch'))"]
-    if subprocess.run(probe, check=False).returncode == 0:
-        return python
-    if wanted:
-        raise UserError(
-            f"--torch-python: expected a Python with torch, got {python}. Run: {python} -m pip "
-            "install torch"
-        )
-    return None
 
 
 def measure_growth(arguments: argparse.Namespace) -> list[Row]:
@@ -253,7 +219,7 @@ def measure_growth(arguments: argparse.Namespace) -> list[Row]:
             row: Row = {"model": generator, "pass": "forward", "height": height, "width": width}
             row |= {"batch": batch, "classes": classes, "axis": axis, "value": value}
             row |= {"layouts": arguments.layouts, "peak_mb": result["peak_mb"]}
-            rows.append(row | {"seconds": _median(result)})
+            rows.append(row | {"seconds": median_seconds(result)})
             print_row(rows[-1])
     return rows
 
@@ -268,7 +234,7 @@ def measure_memory(arguments: argparse.Namespace) -> list[Row]:
         result = run_timer([sys.executable, "-m", "tools.dev.benchmarks.time_network", *flags])
         row = {"model": generator, "pass": "step", "height": 384, "width": 512}
         row |= {"batch": phase.batch_size, "layouts": "random", "peak_mb": result["peak_mb"]}
-        rows.append(row | {"seconds": _median(result)})
+        rows.append(row | {"seconds": median_seconds(result)})
         print_row(rows[-1])
     return rows
 
