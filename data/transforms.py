@@ -84,6 +84,17 @@ def normalize(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.take(_GRAY_LEVELS, image)
 
 
+def normalize_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale uint8 (H, W, 3) to float32 -1..1 as (3, H, W), the input of the networks.
+
+    Plane by plane: a third of the time of `normalize` and a transposed copy.
+    """
+    planes = np.empty((image.shape[2], *image.shape[:2]), np.float32)
+    for channel, plane in enumerate(planes):
+        np.take(_GRAY_LEVELS, image[..., channel], out=plane)
+    return planes
+
+
 def denormalize(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Scale float32 -1..1 to uint8 0..255, any shape; rounds, and clips values outside."""
     return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -15,7 +15,7 @@ from jittor import nn
 from numpy.typing import NDArray
 
 from data.seeds import derive_key
-from data.transforms import denormalize, normalize
+from data.transforms import denormalize, normalize_planes
 from models.gans import create_method
 from models.gans.base import Method
 from models.kernels.packed import use_onednn
@@ -158,7 +158,7 @@ def to_content(content: NDArray[Any], edges: NDArray[np.float32] | None, classes
 
 
 def _normalized(photo: Photo) -> NDArray[np.float32]:
-    return normalize(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None]
+    return normalize_planes(photo)[None]
 
 
 def _photo_to_var(photo: Photo) -> jt.Var:

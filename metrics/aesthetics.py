@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.transforms import normalize
+from data.transforms import normalize_planes
 from metrics.features import BATCH_SIZE, FeatureNetwork, Progress, pooled_features
 
 SIZE = 224
@@ -74,4 +74,4 @@ def nima_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     Nearest pixels, as Keras' `load_img` by default; the aspect ratio is not kept.
     """
     resized = Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.NEAREST)
-    return np.ascontiguousarray(normalize(np.array(resized)).transpose(2, 0, 1))
+    return normalize_planes(np.array(resized))

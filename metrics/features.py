@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.images import read_image
 from data.listing import list_images, most_common_reason, show_contents, visible_entries
 from data.ownership import OVERVIEW
-from data.transforms import normalize, resize_image
+from data.transforms import normalize_planes, resize_image
 from metrics.frechet import Accumulator, Statistics
 from metrics.kernel import FeatureSample
 from options.errors import UserError
@@ -132,7 +132,7 @@ def efficientnet_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     network scales to (RGB - 127) / 128.
     """
     resized = resize_image(image, EFFICIENTNET_SIZE, EFFICIENTNET_SIZE)
-    return np.ascontiguousarray(normalize(resized).transpose(2, 0, 1))
+    return normalize_planes(resized)
 
 
 def inception_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.images import ImageError, read_image
 from data.reading import LayoutClasses, read_photo
-from data.transforms import normalize
+from data.transforms import normalize_planes
 from metrics.segmentation import ImageAgreement, SegmentationCounts
 
 BATCH_SIZE = 8
@@ -119,7 +119,7 @@ def predict_layouts(
         for start in range(0, len(pairs), BATCH_SIZE):
             part = range(start, min(start + BATCH_SIZE, len(pairs)))
             for batch in _batches(pool.map(read, part)):
-                inputs = np.stack([normalize(one.image).transpose(2, 0, 1) for one in batch])
+                inputs = np.stack([normalize_planes(one.image) for one in batch])
                 predicted = predictor.segment(inputs)
                 for one, found in zip(batch, predicted, strict=True):
                     yield Prediction(one.index, one.image, one.layout, found)

@@ -19,7 +19,7 @@ from data.evaluation_layouts import EvaluationLayout, find_evaluation_layouts
 from data.folders import Pair
 from data.labels import read_instances
 from data.reading import LayoutClasses, read_photo
-from data.transforms import instance_edges, normalize, resize_layout
+from data.transforms import instance_edges, normalize_planes, resize_layout
 from inference.metric_networks import EFFICIENTNET, load_network, load_predictor
 from inference.synthesizer import NotFinite, Synthesizer
 from metrics.features import FeatureNetwork, FeatureSet, measure_features
@@ -200,7 +200,7 @@ _NAMES = {
 
 
 def _segment(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.int32]:
-    found: NDArray[np.int32] = predictor.segment(normalize(image).transpose(2, 0, 1)[None])[0]
+    found: NDArray[np.int32] = predictor.segment(normalize_planes(image)[None])[0]
     return found
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from data.content import at_even_distances
 from data.images import read_image
 from data.reading import LayoutClasses
-from data.transforms import normalize
+from data.transforms import normalize_planes
 from inference.contact_sheet import fit_cell, render_layout, render_sheet, save_image
 from metrics.predictions import Predictor, measure_masks
 from metrics.segmentation import SegmentationCounts, mean_iou
@@ -81,7 +81,7 @@ class HeldOutAccuracy:
         for pair in shown:
             photo = read_image(pair.image_path)
             layout = self.classes.read(pair.label_path, *photo.shape[:2])
-            predicted = self._segment(normalize(photo).transpose(2, 0, 1)[None])[0]
+            predicted = self._segment(normalize_planes(photo)[None])[0]
             count = self.classes.count
             layouts = [render_layout(ids, count, cell) for ids in (layout, predicted)]
             rows.append([photo, *layouts])

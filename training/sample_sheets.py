@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from data.loader import Batch
-from data.transforms import normalize
+from data.transforms import normalize_planes
 from inference.contact_sheet import save_image
 from inference.samples import generate_samples, render_samples
 from inference.synthesizer import NotFinite, Synthesizer
@@ -55,7 +55,7 @@ class SampleSheets:
     def _consult(self, referee: Referee, synthesizer: Synthesizer, step: int) -> None:
         samples, seed = self._read(), self.preparation.options.training.seed
         images = generate_samples(synthesizer, samples, seed)
-        planes = [normalize(image.transpose(2, 0, 1)) for image in images]
+        planes = [normalize_planes(image) for image in images]
         referee.report(planes, list(samples.image), samples.content, step)
 
     def _read(self) -> Batch:

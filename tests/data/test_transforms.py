@@ -10,6 +10,7 @@ from data.transforms import (
     instance_edges,
     map_unknown,
     normalize,
+    normalize_planes,
     resize_image,
     resize_layout,
 )
@@ -114,3 +115,10 @@ def test_normalize_is_undone_exactly() -> None:
     assert scaled[0] == -1 and scaled[255] == 1 and np.isclose(scaled[51], -0.6)
     assert (denormalize(scaled) == levels).all()
     assert denormalize(np.array([-1.5, 1.2], dtype=np.float32)).tolist() == [0, 255]
+
+
+def test_planes_are_the_normalized_channels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    planes = normalize_planes(image)
+    assert planes.flags.c_contiguous and planes.dtype == np.float32
+    np.testing.assert_array_equal(planes, normalize(image).transpose(2, 0, 1))

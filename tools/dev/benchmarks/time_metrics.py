@@ -92,7 +92,7 @@ def prepare_pass(options: argparse.Namespace) -> Callable[[], object]:
     network.head.dropout = 0.0  # random: the counterpart has none
     trainer = create_trainer(network)
     names = counterpart_names(options.network, network.state_dict())
-    trained = [names[name] for name in trainer.optimizer.parameters]
+    trained = [names[name] for name in trainer.optimizers["segmenter"].parameters]
     (folder / TRAINED).write_text("\n".join(trained))
     step = _step(trainer, images, layouts)
     np.savez(folder / OURS, losses=np.array([step() for _ in range(STEPS)]))
