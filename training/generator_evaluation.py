@@ -3,7 +3,7 @@
     evaluation = GeneratorEvaluation(preparation, trainer, log)
     evaluation.measure(progress)        # logs, and keeps checkpoints/best.safetensors
 
-Images are measured as the network makes them, at the size of training and before JPEG.
+Images are measured at the size of a submission, but before JPEG.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from data.folders import Pair
 from data.labels import read_instances
 from data.reading import LayoutClasses, read_photo
 from data.transforms import instance_edges, normalize_planes, resize_layout
+from inference.conditioning import conditioner_of
+from inference.jobs import fit_image
 from inference.metric_networks import EFFICIENTNET, load_network, load_predictor
 from inference.synthesizer import NotFinite, Synthesizer
 from metrics.features import FeatureNetwork, FeatureSet, measure_features
@@ -41,7 +43,10 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class _Sample:
-    """An evaluation layout, read: ids (H, W), style photo (H, W, 3), edges (1, H, W) or None."""
+    """An evaluation layout, read at the generator's size.
+
+    layout: ids (H, W). photo: of the style, (H, W, 3). edges: (1, H, W) or None.
+    """
 
     stem: str
     layout: NDArray[np.int32]
@@ -60,6 +65,7 @@ class GeneratorEvaluation:
         data, training = options.data, options.training
         self.classes = LayoutClasses(data.classes, data.unknown_label, data.first_id or 0)
         self.layouts = find_evaluation_layouts(data, training.evaluate_layouts)
+        self.size = conditioner_of(data).image_size
         assert preparation.dataset is not None  # as a phase is planned
         pairs = [item for item in preparation.dataset.items if isinstance(item, Pair)]
         self.photos = [pair.image_path for pair in at_even_distances(pairs, PHOTOS)]
@@ -111,10 +117,11 @@ class GeneratorEvaluation:
                 images = []
                 for one in self.layouts[start : start + BATCH_SIZE]:
                     read = self._read(one)
-                    image = self._generate(synthesizer, read)
+                    image = np.asarray(fit_image(self._generate(synthesizer, read), self.size))
                     images.append(self.network.prepare(image))
                     if self.predictor is not None:
-                        counts.add(read.layout, _segment(self.predictor, image))
+                        layout = self.classes.read(one.label_path, *self.size)
+                        counts.add(layout, _segment(self.predictor, image))
                     if synthesizer.takes_photo:
                         for guess, similarity in GUESSES.items():
                             similarities[guess].append(similarity(image, read.photo))
@@ -157,8 +164,9 @@ class GeneratorEvaluation:
             return
         counts = SegmentationCounts(self.classes.count)
         for one in own:
-            read = self._read(one)
-            counts.add(read.layout, _segment(self.predictor, read.photo))
+            photo = read_photo(one.style_path, *self.size)
+            layout = self.classes.read(one.label_path, *self.size)
+            counts.add(layout, _segment(self.predictor, photo))
         self.log.info(
             f"evaluation: the segmenter's mask accuracy on {len(own)} photos of the layouts is "
             f"{counts.mask_accuracy:.4f}, the most that images can show"
