@@ -7,9 +7,10 @@
     python -m tools.select --name RUN --segmenter A --judge B --with RUN2 --table selection.json
 
 Segmenter A chooses, segmenter B reports: a segmenter never scores what it has chosen. Without B,
-half of the layouts choose and the other half report; choices per image then need B. The objective
-is the contest's score without its aesthetic term if --inception-weights are given, otherwise the
-mask accuracy. If B sees no improvement over the last checkpoint, that one is recommended.
+half of the layouts choose and the other half report; choices per image then need B. With
+--inception-weights the contest's score without its aesthetic term decides, otherwise the mask
+accuracy, and FD-EffNet within its standard error. If B sees no improvement over the last
+checkpoint, that one is recommended.
 
 Writes into results/RUN/selected: submission/ with images, submission.zip and overview.png,
 selection.json (layout -> run, for --table), evidence.json, evidence.md, and average.safetensors for

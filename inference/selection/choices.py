@@ -141,16 +141,18 @@ class Selector:
 
         Of equal ones the later comes first. Only these are kept in memory.
         """
-        kept: list[tuple[tuple[float, float], int, ImageSet]] = []
-        for place, images in enumerate(sets):
-            kept.append((images.quality.rank, place, images))
-            kept = sorted(kept, key=lambda one: one[:2], reverse=True)[:count]
-        return [one for _, _, one in kept], images
+        kept: list[ImageSet] = []
+        for images in sets:
+            worse = (not one.quality.is_better_than(images.quality) for one in kept)
+            place = next((index for index, passed in enumerate(worse) if passed), len(kept))
+            kept.insert(place, images)
+            del kept[count:]
+        return kept, images
 
     def average(
         self, ordered: Sequence[ImageSet], make: Callable[[list[Generator]], Generator]
     ) -> ImageSet:
-        """Average the best checkpoint with the next ones, as long as the objective improves.
+        """Average the best checkpoint with the next ones, as long as that is better.
 
         ordered: candidates of one run, the best first. A checkpoint whose average is no better is
         left out. make: `make_average`, with its settings.
@@ -160,7 +162,7 @@ class Selector:
         for other in ordered[1:]:
             generator = make([*members, other.origin.generator])
             trial = self.candidate(generator, best.origin.seed)
-            if trial.quality.rank > best.quality.rank:
+            if trial.quality.is_better_than(best.quality):
                 best = trial
                 members.append(other.origin.generator)
         return best
@@ -236,7 +238,7 @@ class Selector:
         names = class_names(self.measurer.classes.count)
         parts = ", ".join(f"{names[one]} of {run}" for one, run in taken.items())
         mixed = self.measure(f"regions, {parts}", paths, images.origins, taken)
-        if mixed.quality.rank > images.quality.rank:
+        if mixed.quality.is_better_than(images.quality):
             return mixed
         self.note("regions: the mixed images are no better; they are left out")
         return images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,37 +41,57 @@ class Network:
     network: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quality:
-    """The measures of a set: mask accuracy, None if not measured, and distance from the photos.
+    """The measures of a set of images.
 
-    is_fid: whether the distance is FID, which the contest's score contains.
+    shares: of equal pixels per image (N,), whose mean is the mask accuracy; None if not measured.
+    distance: from the photos. is_fid: whether that is FID, which the contest's score contains.
     """
 
-    mask_accuracy: float | None
+    shares: NDArray[np.float64] | None
     distance: float
     images: int
     is_fid: bool
 
     @property
-    def objective(self) -> float | None:
-        """What a choice maximizes: the score of 2022 without the aesthetic term, if FID is known.
+    def mask_accuracy(self) -> float | None:
+        """The mask accuracy, None if not measured."""
+        return None if self.shares is None else float(self.shares.mean())
 
-        Otherwise the mask accuracy. None if that is not measured.
+    @property
+    def objective(self) -> float | None:
+        """The score of 2022 without the aesthetic term if FID is known, else the mask accuracy.
+
+        None if mask accuracy is not measured.
         """
         if not self.is_fid:
             return self.mask_accuracy
         return score_2022(self.mask_accuracy, None, self.distance).without_aesthetic
 
-    @property
-    def rank(self) -> tuple[float, float]:
-        """The objective, then the mask accuracy: all scores are 0 while FID is above 100.
+    def is_better_than(self, other: Quality) -> bool:
+        """Whether a choice prefers these images to others of the same layouts.
+
+        With FID the objective decides, and of equal ones the mask accuracy: all scores are 0 while
+        FID is above 100. Without it no formula weighs the two measures. The mask accuracy decides
+        if it differs by more than its standard error (Breiman et al. 1984, the rule of one standard
+        error), else the distance. Raises ValueError if mask accuracy is not measured.
+        """
+        gain, error = self.gain_over(other)
+        if self.is_fid:
+            return (self.objective, gain) > (other.objective, 0.0)
+        return gain > 0 if abs(gain) > error else self.distance < other.distance
+
+    def gain_over(self, other: Quality) -> tuple[float, float]:
+        """The mean difference of the shares, image by image, and its standard error.
 
         Raises ValueError if mask accuracy is not measured.
         """
-        if self.objective is None or self.mask_accuracy is None:
+        if self.shares is None or other.shares is None:
             raise ValueError("mask accuracy: expected a number, got none.")
-        return self.objective, self.mask_accuracy
+        differences = self.shares - other.shares
+        error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+        return float(differences.mean()), error
 
 
 class Measurer:
@@ -149,7 +170,7 @@ class Measurer:
         rows: NDArray[np.integer],
     ) -> Quality:
         """Return the measures of the images of some rows, two or more."""
-        mask = None if counts is None else counts.take(rows).mask_accuracy
+        mask = None if counts is None else counts.take(rows).shares
         distance = frechet_distance(statistics_of(features[rows]), self.photos)
         return Quality(mask, distance, len(rows), self.is_fid)
 

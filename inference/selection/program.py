@@ -7,7 +7,6 @@ write_selection(plan, outcome)              # inference.selection.evidence
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +102,9 @@ def run_selection(
         images = _by_table(plan.table, selector, chosen, base)
         stages.append(("", images))
     else:
-        base = max(chosen.values(), key=lambda one: one.quality.rank)  # the first of equal ones
+        base = chosen[main]
+        for other in chosen.values():
+            base = other if other.quality.is_better_than(base.quality) else base
         images = _by_image(plan, selector, chosen, base)
         stages += [(f"run {base.origin.generator.run}", base), ("", images)]
     if settings.regions:
@@ -203,7 +204,7 @@ def _judge(
         quality = measurer.quality(counts, images.features, plan.reporting)
         gain = None
         if counts is not None and counted[0] is not None and steps:
-            gain = _mean_gain(counts.take(plan.reporting), counted[0].take(plan.reporting))
+            gain = quality.gain_over(steps[0].quality)
         steps.append(Step(f"{label}: {images.label}" if label else images.label, quality, gain))
     confirmed, verdict = _decide(steps, by_hand=by_hand)
     images = kept[0][1] if confirmed is False and not by_hand else kept[-1][1]
@@ -233,19 +234,19 @@ def _decide(steps: Sequence[Step], *, by_hand: bool) -> tuple[bool | None, str]:
             "mask accuracy is not measured: the table may come from choices of the only segmenter. "
             "Name a second one with --judge. The table is followed"
         )
-    confirmed = last.rank > first.rank
+    confirmed = last.is_better_than(first)
     if confirmed:
-        return True, "the report confirms an improvement over the last checkpoint"
+        gain, error = last.gain_over(first)
+        how = ""
+        if not last.is_fid and abs(gain) <= error:
+            how = (
+                ": a smaller distance from the photos, and a mask accuracy that differs by less "
+                "than its standard error"
+            )
+        return True, f"the report confirms an improvement over the last checkpoint{how}"
     if by_hand:
         return (
             False,
             "the report does not confirm an improvement; the table is followed all the same",
         )
     return False, "the report does not confirm an improvement: the last checkpoint is recommended"
-
-
-def _mean_gain(counts: ImageCounts, other: ImageCounts) -> tuple[float, float]:
-    """Mean of the paired differences of the shares of equal pixels, and its standard error."""
-    differences = counts.shares - other.shares
-    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return float(differences.mean()), error
