@@ -1,6 +1,6 @@
 """Fixed layouts that no generator trains on, to measure it during training.
 
-layouts = find_evaluation_layouts(options.data, 100)
+layouts = find_evaluation_layouts(find_dataset(options.data), 100)
 layouts[0].label_path, layouts[0].style_path
 """
 
@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.content import at_even_distances, find_dataset, find_run_layouts
+from data.content import Dataset, at_even_distances, find_run_layouts
 from data.folders import Pair
 from data.held_out import find_validation_pairs
 from data.listing import stem_of
 from data.styles import find_style_table, styles_from_table
 from options.errors import UserError
-from options.groups import DataOptions
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,12 @@ class EvaluationLayout:
         return stem_of(self.label_path)
 
 
-def find_evaluation_layouts(options: DataOptions, count: int) -> list[EvaluationLayout]:
+def find_evaluation_layouts(dataset: Dataset, count: int) -> list[EvaluationLayout]:
     """Find `count` layouts at even distances: those of the pairs in DIR/val, or test layouts.
 
     Test layouts take their styles from label_to_img.json, or else from training photos at even
     distances. Raises UserError if the dataset has neither.
     """
-    dataset = find_dataset(options)
     validation = find_validation_pairs(dataset.root)
     if validation is not None:
         return [

@@ -21,6 +21,7 @@ from data.images import ImageError, read_image
 from data.reading import LayoutClasses, read_photo
 from data.transforms import normalize_planes
 from metrics.segmentation import ImageAgreement, SegmentationCounts
+from options.errors import UserError
 
 BATCH_SIZE = 8
 BATCH_PIXELS = 1 << 21  # of several images together; one image may have more
@@ -47,6 +48,19 @@ class Predictor:
     classes: int
     segment: Callable[[NDArray[np.float32]], NDArray[np.int32]]
     smallest_side: int = 1
+
+
+def require_classes(found: int, classes: LayoutClasses, what: str) -> None:
+    """Raise UserError if a segmenter has another number of classes than layouts.
+
+    found: its number of classes. what: the file, as messages name it.
+    """
+    if found != classes.count:
+        unknown = "" if classes.unknown_label is None else ", the last one unknown"
+        raise UserError(
+            f"{what}: expected a segmenter of {classes.count} classes{unknown}, got one of "
+            f"{found}. Name a segmenter of the layouts' classes"
+        )
 
 
 @dataclass(frozen=True, eq=False)

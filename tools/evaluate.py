@@ -50,7 +50,7 @@ from inference.metric_networks import (
 )
 from metrics.evaluation import Evaluation, write_json
 from metrics.features import find_images
-from metrics.predictions import Predictor
+from metrics.predictions import require_classes
 from metrics.report import Example, write_page
 from metrics.statistics_file import read_statistics
 from metrics.table import Row, format_table, mask_rows, photo_mask_rows, score_rows
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictor = None
     if masks is not None:
         predictor = load_predictor(expand(arguments.segmenter))
-        _check_classes(predictor, masks.classes, arguments.segmenter)
+        require_classes(predictor.classes, masks.classes, show_path(arguments.segmenter))
     weights = arguments.aesthetic_weights
     rater = None if weights is None else load_rater(expand(weights))
     rows: list[Row] = []
@@ -310,15 +310,6 @@ def _find_masks(arguments: argparse.Namespace, images: Sequence[Path]) -> Masks:
         return find_masks(images, _classes_of_flags(arguments), layouts, photos)
     options = _data_of_run(RunFolder(expand(arguments.results_path), name))
     return find_masks_of_run(images, options, layouts, photos)
-
-
-def _check_classes(predictor: Predictor, classes: LayoutClasses, file: str) -> None:
-    if predictor.classes != classes.count:
-        unknown = "" if classes.unknown_label is None else ", the last one unknown"
-        raise UserError(
-            f"{show_path(file)}: expected a segmenter of {classes.count} classes{unknown}, got one "
-            f"of {predictor.classes}. Name a segmenter of the layouts' classes"
-        )
 
 
 def _data_of_run(run: RunFolder) -> DataOptions:

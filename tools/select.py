@@ -40,6 +40,7 @@ from inference.selection.evidence import (
 from inference.selection.measures import Network
 from inference.selection.plan import SelectionPlan, Settings, plan_selection
 from inference.selection.program import Networks, Outcome, run_selection
+from metrics.predictions import require_classes
 from options.errors import UserError
 from options.paths import expand, is_file, show_path
 from options.test import TestOptions
@@ -236,11 +237,7 @@ def _load_networks(
     height, width = plan.plans[plan.settings.runs[0]].size
     for flag, segmenter in segmenters.items():
         predictor = segmenter.network
-        if predictor.classes != plan.classes.count:
-            raise UserError(
-                f"{flag} {show_path(files[flag])}: expected a segmenter of {plan.classes.count} "
-                f"classes, got one of {predictor.classes}. Name a segmenter of the layouts' classes"
-            )
+        require_classes(predictor.classes, plan.classes, f"{flag} {show_path(files[flag])}")
         if min(height, width) < predictor.smallest_side:
             raise UserError(
                 f"--size: expected sides of {predictor.smallest_side} pixels or more for the "

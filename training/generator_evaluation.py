@@ -64,9 +64,9 @@ class GeneratorEvaluation:
         self.folder = preparation.folder.checkpoints
         data, training = options.data, options.training
         self.classes = LayoutClasses(data.classes, data.unknown_label, data.first_id or 0)
-        self.layouts = find_evaluation_layouts(data, training.evaluate_layouts)
-        self.size = conditioner_of(data).image_size
         assert preparation.dataset is not None  # as a phase is planned
+        self.layouts = find_evaluation_layouts(preparation.dataset, training.evaluate_layouts)
+        self.size = conditioner_of(data).image_size
         pairs = [item for item in preparation.dataset.items if isinstance(item, Pair)]
         self.photos = [pair.image_path for pair in at_even_distances(pairs, PHOTOS)]
         loss = options.loss

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from data.check import Report, save_reports
 from data.content import CheckedItems, Dataset, find_dataset
 from data.evaluation_layouts import find_evaluation_layouts
+from data.reading import LayoutClasses
 from data.workers import Progress as ShowProgress
+from metrics.predictions import require_classes
 from options.errors import UserError
 from options.paths import expand
 from options.schedule import Schedule
@@ -102,9 +104,9 @@ def check_inputs(options: RunOptions, schedule: Schedule, processes: int) -> lis
             "expected at least one above 0, got 0 for all. Set one of them above 0"
         )
     check_segmenters(options)
-    if options.training.evaluate_every is not None:
-        find_evaluation_layouts(options.data, options.training.evaluate_layouts)
     dataset = find_dataset(options.data)
+    if options.training.evaluate_every is not None:
+        find_evaluation_layouts(dataset, options.training.evaluate_layouts)
     missing = dataset.missing_subsets(folder.selections, [phase.subset for phase in phases])
     subsets = [phase.subset for phase in phases if phase.subset not in missing]
     dataset.check_lists(folder.selections, subsets)
@@ -114,14 +116,10 @@ def check_inputs(options: RunOptions, schedule: Schedule, processes: int) -> lis
 def check_segmenters(options: RunOptions) -> None:
     """Check that the segmenters exist and have the classes of the layouts; raises UserError."""
     data = options.data
+    classes = LayoutClasses(data.classes, data.unknown_label)
     for file in (options.loss.segmenter, options.loss.second_segmenter):
-        classes = data.layout_classes if file is None else read_classes(expand(file))
-        if classes != data.layout_classes:
-            unknown = "" if data.unknown_label is None else ", the last one unknown"
-            raise UserError(
-                f"{file}: expected a segmenter of {data.layout_classes} classes{unknown}, got one "
-                f"of {classes}. Name a segmenter of the layouts' classes"
-            )
+        if file is not None:
+            require_classes(read_classes(expand(file)), classes, file)
 
 
 def prepare_run(
